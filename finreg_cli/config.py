@@ -1,0 +1,370 @@
+"""The configuration: the only reader of YAML and of the environment. Unknown keys are refused.
+
+Every field is documented beside itself; `finreg init` and the error messages take their words from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from finreg_cli.errors import ConfigError
+
+Kind = Literal["requirement", "definition", "threshold", "deadline", "procedure", "unanswerable", "fact", "comparison"]
+ContextMode = Literal["with", "without"]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
+
+FETCHED_MODEL = "smollm2-135m-instruct"
+
+
+class Section(BaseModel):
+    """A section of the YAML: unknown keys are errors, values are never changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Engine(Section):
+    """Where the tables live."""
+
+    kind: Literal["embedded", "spark"] = Field(
+        "embedded", description="embedded: delta-rs, no JVM. spark: the PySpark DataFrame API"
+    )
+    warehouse: Path = Field(Path("lakehouse"), description="folder of all tables and of the state (_finreg)")
+    remote: str | None = Field(None, description="Spark Connect URL, sc://HOST:PORT (engine spark)")
+    master: str | None = Field(None, description="Spark master of a JVM session, local[2] (engine spark)")
+    jars: list[str] = Field([], description="Delta's jars for a JVM session; empty: fetched from Maven")
+    conf: dict[str, str] = Field({}, description="further Spark settings")
+
+    @model_validator(mode="after")
+    def _spark_needs_an_address(self) -> Engine:
+        if self.kind == "spark" and bool(self.remote) == bool(self.master):
+            raise ValueError("the spark engine needs one of remote (sc://HOST:PORT) and master (local[2])")
+        return self
+
+
+class Source(Section):
+    """The documents."""
+
+    path: str = Field("data/regulations", description="a file, a folder or a glob")
+    short_names: dict[str, str] = Field({}, description="work_id -> the short name that citations begin with")
+    work_ids: dict[str, str] = Field({}, description="file stem -> work_id, where the document states no CELEX number")
+
+
+class Ingest(Section):
+    tokenizer: str = Field(FETCHED_MODEL, description="a fetched model's name, or a path to a tokenizer.json")
+    chunk_tokens: int = Field(500, ge=32, description="the most tokens a chunk may hold")
+    chunk_overlap: int = Field(50, ge=0, description="tokens repeated between two chunks of one article")
+    pdf_engine: Literal["auto", "pdfium", "pypdf"] = Field(
+        "auto", description="auto: pdfium, and pypdf for files it fails on"
+    )
+    on_bad_file: Literal["quarantine", "fail"] = Field(
+        "quarantine", description="what an unreadable file does to the stage"
+    )
+    prune: bool = Field(False, description="drop the chunks of files that are gone from the source")
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller(self) -> Ingest:
+        if self.chunk_overlap * 2 > self.chunk_tokens:
+            raise ValueError(f"chunk_overlap ({self.chunk_overlap}) must be at most half of chunk_tokens")
+        return self
+
+
+class Generate(Section):
+    method: Literal["llm", "rules"] = Field(
+        description="llm: critique and improve through endpoints.generator; rules: from structure, no model. No default"
+    )
+    runner: Literal["client"] = Field("client", description="who sends the requests")
+    rows_per_chunk: int = Field(2, ge=1, description="the most rows from one chunk")
+    kinds: dict[Kind, Annotated[float, Field(ge=0)]] = Field(
+        {
+            "requirement": 0.3,
+            "definition": 0.2,
+            "threshold": 0.2,
+            "deadline": 0.1,
+            "procedure": 0.1,
+            "unanswerable": 0.1,
+        },
+        description="the mix of kinds, as shares of 1",
+    )
+    limit: int | None = Field(None, ge=1, description="the most rows, lowest row_id first; null: all")
+    seed: int = Field(7, description="of the sampling and of the split")
+    validation_fraction: float = Field(0.1, ge=0, lt=1, description="the share of articles that only evaluate sees")
+    prompts: Path | None = Field(None, description="a folder whose *.md replace the prompts of the same name")
+
+    @field_validator("kinds")
+    @classmethod
+    def _shares_add_up(cls, kinds: dict[str, float]) -> dict[str, float]:
+        if abs(sum(kinds.values()) - 1) > 0.01:
+            raise ValueError(f"the shares add up to {sum(kinds.values()):g}, not 1")
+        return kinds
+
+
+class Price(Section):
+    """Per million tokens, in the currency of ``budget.money``."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class Endpoint(Section):
+    """A language model behind an OpenAI-compatible URL."""
+
+    provider: Literal["openai"] = Field("openai", description="any OpenAI-compatible URL: vLLM, Ollama, a gateway")
+    model: str = Field(description="the name that the endpoint knows the model by")
+    base_url: str | None = Field(None, description="up to and with /v1")
+    api_key_env: str | None = Field(None, description="the NAME of the environment variable that holds the key")
+    temperature: float | None = Field(0.9, ge=0, description="null: not sent")
+    max_tokens: int = Field(1024, ge=16, description="the most tokens of one reply; the budget reserves them")
+    max_concurrency: int = Field(16, ge=1, description="requests in flight")
+    timeout: float = Field(120, gt=0, description="seconds for one request")
+    price: Price | None = None
+    outputs_may_train: bool = Field(True, description="whether the endpoint's terms allow training on its outputs")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name_and_not_a_key(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("is the NAME of an environment variable, never the key itself")
+        return name
+
+
+class Endpoints(Section):
+    generator: Endpoint | None = Field(None, description="writes questions and answers (method llm)")
+    judge: Endpoint | None = Field(None, description="judges the drafts; without it the generator does")
+
+
+class Lora(Section):
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class Finetune(Section):
+    trainer: Literal["local"] = Field("local", description="local: a subprocess on this machine")
+    base_model: str = Field(FETCHED_MODEL, description="a fetched model's name, a Hugging Face id or a folder")
+    method: Literal["lora"] = "lora"
+    duration: str = Field("1ep", pattern=r"^[1-9][0-9]*ep$", description="epochs, 3ep")
+    learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
+        [1e-3], min_length=1, description="one run each; the best on ft_eval is selected"
+    )
+    select_by: Literal["eval_loss", "token_accuracy"] = Field("eval_loss", description="measured on ft_eval only")
+    eval_fraction: float = Field(0.1, gt=0, lt=1, description="share of the training units that becomes ft_eval")
+    max_rows: int | None = Field(None, ge=2, description="the most training rows, lowest row_id first")
+    context_length: int = Field(2048, ge=64, description="tokens; a longer row is reported and left out")
+    batch_size: int = Field(4, ge=1, description="rows an optimiser step")
+    save_steps: int = Field(10, ge=1, description="optimiser steps between two checkpoints")
+    lora: Lora = Lora()
+
+
+class Evaluate(Section):
+    run: str | None = Field(None, description="run_id in finetune_runs; null: the last selected one")
+    models: list[Literal["base", "tuned"]] = Field(["base", "tuned"], min_length=1)
+    context: list[ContextMode] = Field(["with", "without"], min_length=1)
+    limit: int | None = Field(None, ge=1, description="the most validation rows, lowest row_id first")
+    max_new_tokens: int = Field(160, ge=8, description="the most tokens of an answer")
+
+
+class Budget(Section):
+    """Over all stages of one command; reserved before a request is sent, so never overshot."""
+
+    requests: int | None = Field(None, ge=0)
+    tokens: int | None = Field(None, ge=0)
+    money: float | None = Field(None, ge=0)
+
+
+class Tracking(Section):
+    uri: str = Field("sqlite:///mlflow.db", description="MLflow's tracking URI")
+    experiment: str = "finreg"
+
+
+class Config(Section):
+    task: Literal["regulation_qa"] = "regulation_qa"
+    catalog: Identifier = "main"
+    schema_: Identifier = Field("euroreg", alias="schema")
+    engine: Engine = Engine()
+    source: Source = Source()
+    ingest: Ingest = Ingest()
+    generate: Generate
+    endpoints: Endpoints = Endpoints()
+    finetune: Finetune = Finetune()
+    evaluate: Evaluate = Evaluate()
+    budget: Budget = Budget()
+    tracking: Tracking = Tracking()
+
+    @model_validator(mode="after")
+    def _llm_needs_a_generator(self) -> Config:
+        if self.generate.method == "llm" and self.endpoints.generator is None:
+            raise ValueError("generate.method is llm, but endpoints.generator is not configured")
+        return self
+
+    @model_validator(mode="after")
+    def _money_needs_prices(self) -> Config:
+        if self.budget.money is not None:
+            for name in ("generator", "judge"):
+                endpoint = getattr(self.endpoints, name)
+                if endpoint and endpoint.price is None:
+                    raise ValueError(f"budget.money is set, but endpoints.{name}.price is not")
+        return self
+
+    @property
+    def state(self) -> Path:
+        """The folder of caches, checkpoints, models, reports and logs."""
+        return self.engine.warehouse / "_finreg"
+
+
+def load(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Config:
+    """Reads a YAML file with what it extends, the overrides (``key.path=value``) and the environment.
+
+    Raises:
+        ConfigError: the file, a key, a value or a variable is wrong; all that is wrong is named at once.
+    """
+    raw = _read_with_bases(path, ())
+    for override in overrides:
+        _override(raw, override)
+    raw = _substitute(raw, environment, str(path))
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}", _remedy(error, path)) from None
+
+
+def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    resolved = path.resolve()
+    if resolved in chain:
+        raise ConfigError(f"{path}: 'extends' runs in a circle", "remove one of the 'extends' lines")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no such configuration file: {path}", _where_configs_are(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}", "check the path and its rights") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}", "check indentation and quotes there") from None
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds a {type(raw).__name__}, not a mapping of keys", "finreg init > finreg.yaml")
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends: {base!r} is not a path", "give one file's path, relative to this file")
+    return _merge(_read_with_bases(path.parent / base, (*chain, resolved)), raw)
+
+
+def _where_configs_are(path: Path) -> str:
+    near = sorted(path.parent.glob("*.y*ml")) or sorted(Path("configs").glob("*.y*ml"))
+    there = f"there is {', '.join(map(str, near[:5]))}; or " if near else ""
+    return f"{there}finreg init --for local > {path}"
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        # A mix of kinds is one value: merged key by key, its shares would no longer add up.
+        if isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "kinds":
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise ConfigError(f"--set {override!r} is not key.path=value", "for example --set generate.limit=50")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {path}: {text!r} is not a YAML value", "quote it, or check its brackets") from None
+    node = raw
+    for key in keys[:-1]:
+        if node.get(key) is None:
+            node[key] = {}
+        node = node[key]
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {path}: '{key}' is not a section", "give the path of a key, section.key")
+    node[keys[-1]] = value
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def _substitute(value: Any, environment: Mapping[str, str], where: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _substitute(item, environment, f"{where}: {key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, environment, where) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        found = environment.get(name, default)
+        if found is None:
+            raise ConfigError(
+                f"{where} reads ${{{name}}}, and the environment variable {name} is not set",
+                f"export {name}=..., or give a default: ${{{name}:-value}}",
+            )
+        return found
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        location = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        if problem["type"] == "extra_forbidden":
+            key = str(problem["loc"][-1])
+            near = difflib.get_close_matches(key, known_keys(problem["loc"][:-1]), n=1, cutoff=0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            lines.append(f"unknown key '{location}'{hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"missing key '{location}'")
+        else:
+            given = problem.get("input")
+            shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) or given is None else ""
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{location}: {message}{shown}" if location else f"{message}")
+    return "; ".join(lines)
+
+
+def _remedy(error: ValidationError, path: Path) -> str:
+    locations = [problem["loc"] for problem in error.errors()]
+    if ("generate", "method") in locations or ("generate",) in locations:
+        return (
+            "set generate.method: llm (needs endpoints.generator) or generate.method: rules (from structure, no model)"
+        )
+    for problem in error.errors():
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(known_keys(problem["loc"][:-1]))
+            return f"known there: {known}"
+    return f"correct it in {path} or with --set; 'finreg init' prints every key with its meaning"
+
+
+def known_keys(location: Sequence[str | int]) -> list[str]:
+    """The keys that a section knows, by its path from the top; empty where the path is no section."""
+    model: type[BaseModel] = Config
+    for part in location:
+        found = next((each for name, each in model.model_fields.items() if part in (name, each.alias)), None)
+        section = _section_in(found.annotation) if found else None
+        if section is None:
+            return []
+        model = section
+    return [each.alias or name for name, each in model.model_fields.items()]
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None

@@ -1,0 +1,1 @@
+"""Readers of source documents, and the supervised workers in which they run."""

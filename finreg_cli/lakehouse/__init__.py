@@ -1,0 +1,1 @@
+"""Delta tables behind one port (`base`), embedded (`embedded`) or through Spark (`spark`)."""

@@ -1,0 +1,1 @@
+"""Language models: endpoints, the critique-and-improve chain, and the runner that spends the money."""

@@ -1,0 +1,1 @@
+"""What differs from task to task: prompts, rules, message format, grading."""
