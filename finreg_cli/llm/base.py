@@ -44,6 +44,24 @@ class Estimate:
     usage: dict[str, Usage] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Reply:
+    """A model's reply, as the cache keeps it; the token counts are None where the endpoint reported none."""
+
+    text: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    finish_reason: str | None = None
+
+
+class ReplyCache(Protocol):
+    """Replies by the hash of everything that decides them (`llm.cache`); a stored reply survives ``kill -9``."""
+
+    def get(self, key: str) -> Reply | None: ...
+
+    def put(self, key: str, reply: Reply) -> None: ...
+
+
 class RowWriter(Protocol):
     """Writes rows with a language model (`llm.chains`)."""
 
