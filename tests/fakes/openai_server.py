@@ -1,0 +1,322 @@
+"""A real HTTP server that speaks OpenAI's chat completions, for the tests: on loopback, in this process or another.
+
+It answers from what it is sent: it finds the excerpt and the keys that the prompt asks for, and copies a sentence of
+the excerpt into them. It logs every request, and can be told to fail or to be slow.
+
+    with FakeOpenAI(latency=0.05) as server: ...            # server.url ends with /v1
+    python -m tests.fakes.openai_server --port 0            # prints {"url": ...} as one line when it is ready
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+KEYS = ("question", "acceptable", "reasons", "grounded", "reasoning", "answer")
+JSON_HEADERS = {"Content-Type": "application/json"}
+
+
+@dataclass
+class Fault:
+    """What to answer instead of a reply: for requests that ``when`` picks (of their prompt), ``times`` times.
+
+    ``kind`` is a status (``"429"``, ``"500"``, ``"401"`` ...), ``html``, ``empty`` (no choices), ``null`` (choices is
+    null), ``half`` (the connection breaks in the body), ``not_json`` (a body that is no JSON), ``prose`` (a reply
+    without JSON), ``silence`` (no answer at all), or ``say:TEXT`` (a reply of that text).
+    """
+
+    kind: str
+    when: Callable[[str], bool] = lambda prompt: True
+    times: int | None = None
+    retry_after: float | None = None
+    message: str = "the server was told to fail"
+
+
+@dataclass
+class Served:
+    """A request as the server saw it; ``status`` is None until (unless) it was answered."""
+
+    path: str
+    prompt: str
+    parameters: dict[str, Any]
+    authorization: str | None
+    fault: str | None = None
+    status: int | None = None
+    tokens: int = 0
+    at: float = field(default_factory=time.time)
+
+
+class FakeOpenAI:
+    """The server, on a thread of its own while the context is entered.
+
+    Args:
+        latency: seconds before every reply.
+        key: the one key that is accepted; None accepts everybody.
+        models: what ``/v1/models`` lists; only these are known. None knows every model.
+        json_schema: whether ``response_format`` is understood; otherwise it is refused with status 400.
+        reports_usage: whether replies carry token counts.
+        unknown_parameters: refused with status 400, as OpenAI words it.
+        fault_share: this share of the requests fails, each with one of ``random_faults``, by ``seed``.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        latency: float = 0.0,
+        key: str | None = None,
+        models: list[str] | None = None,
+        json_schema: bool = True,
+        reports_usage: bool = True,
+        unknown_parameters: tuple[str, ...] = (),
+        fault_share: float = 0.0,
+        random_faults: tuple[str, ...] = ("429", "500", "503", "html", "empty", "half", "prose"),
+        seed: int = 0,
+        log: Path | None = None,
+    ) -> None:
+        self.latency = latency
+        self.faults: list[Fault] = []
+        self.requests: list[Served] = []
+        self.paths: list[str] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.url = ""
+        self._port = port
+        self._key = key
+        self._models = models
+        self._json_schema = json_schema
+        self._reports_usage = reports_usage
+        self._unknown_parameters = unknown_parameters
+        self._fault_share = fault_share
+        self._random_faults = random_faults
+        self._random = random.Random(seed)
+        self._log = log
+        self._seen: Counter[str] = Counter()
+
+    # --- for the tests ---
+
+    @property
+    def served(self) -> int:
+        """Chat requests that were answered with a reply."""
+        return sum(each.status == 200 for each in self.requests)
+
+    def fail(self, kind: str, **settings: Any) -> None:
+        self.faults.append(Fault(kind, **settings))
+
+    def __enter__(self) -> FakeOpenAI:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.start(), self._loop).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self.stop(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=16 * 2**20, middlewares=[self._note_path])
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/v1/models", self._list_models)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await site.start()
+        port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{port}/v1"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    # --- HTTP ---
+
+    @web.middleware
+    async def _note_path(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.paths.append(request.path)
+        return await handler(request)
+
+    async def _list_models(self, request: web.Request) -> web.Response:
+        data = [{"id": name, "object": "model"} for name in self._models or []]
+        return web.json_response({"object": "list", "data": data})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        prompt = "\n".join(str(message["content"]) for message in body["messages"])
+        parameters = {name: value for name, value in body.items() if name != "messages"}
+        served = Served(request.path, prompt, parameters, request.headers.get("Authorization"))
+        self.requests.append(served)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            if self.latency:
+                await asyncio.sleep(self.latency)
+            response = await self._respond(request, body, prompt, served)
+            served.status = response.status
+            return response
+        finally:
+            self.in_flight -= 1
+            self._write_log(served)
+
+    async def _respond(
+        self, request: web.Request, body: dict[str, Any], prompt: str, served: Served
+    ) -> web.StreamResponse:
+        if self._key is not None and served.authorization != f"Bearer {self._key}":
+            return _error(401, f"Incorrect API key provided: {served.authorization}")
+        if self._models is not None and body["model"] not in self._models:
+            return _error(404, f"The model `{body['model']}` does not exist")
+        if "response_format" in body and not self._json_schema:
+            return _error(400, "response_format of type json_schema is not supported by this model")
+        for name in self._unknown_parameters:
+            if name in body:
+                return _error(400, f"Unsupported parameter: '{name}' is not supported with this model.")
+        fault = self._fault_for(prompt)
+        if fault is None:
+            return self._completion(body, self._answer(body, prompt), served)
+        served.fault = fault.kind
+        return await self._fail(fault, request, body, served)
+
+    def _fault_for(self, prompt: str) -> Fault | None:
+        for fault in self.faults:
+            if (fault.times is None or fault.times > 0) and fault.when(prompt):
+                if fault.times is not None:
+                    fault.times -= 1
+                return fault
+        if self._fault_share and self._random.random() < self._fault_share:
+            return Fault(self._random.choice(self._random_faults))
+        return None
+
+    async def _fail(
+        self, fault: Fault, request: web.Request, body: dict[str, Any], served: Served
+    ) -> web.StreamResponse:
+        if fault.kind.isdigit():
+            headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+            return _error(int(fault.kind), fault.message, headers)
+        if fault.kind == "html":
+            return web.Response(text="<html><body><h1>Bad gateway page</h1></body></html>", content_type="text/html")
+        if fault.kind == "not_json":
+            return web.Response(text='{"choices": [', headers=JSON_HEADERS)
+        if fault.kind == "silence":
+            await asyncio.sleep(3600)
+        if fault.kind == "half":
+            response = web.StreamResponse(headers={**JSON_HEADERS, "Content-Length": "5000"})
+            await response.prepare(request)
+            await response.write(b'{"id": "x", "choices": [{"mess')
+            if request.transport is not None:
+                request.transport.close()
+            return response
+        if fault.kind in ("empty", "null"):
+            whole = self._body(body, "", served)
+            whole["choices"] = [] if fault.kind == "empty" else None
+            return web.json_response(whole)
+        if fault.kind == "prose":
+            return self._completion(body, "I have looked at Article 92 and it is fine.", served)
+        if fault.kind.startswith("say:"):
+            return self._completion(body, fault.kind.removeprefix("say:"), served)
+        raise ValueError(f"unknown fault {fault.kind!r}")
+
+    def _completion(self, body: dict[str, Any], text: str, served: Served) -> web.Response:
+        return web.json_response(self._body(body, text, served))
+
+    def _body(self, body: dict[str, Any], text: str, served: Served) -> dict[str, Any]:
+        sent = sum(len(message["content"]) for message in body["messages"])
+        usage = {"prompt_tokens": sent // 4 + 1, "completion_tokens": len(text) // 4 + 1}
+        usage["total_tokens"] = served.tokens = sum(usage.values())
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        whole = {"id": "chatcmpl-fake", "object": "chat.completion", "created": 1, "model": body["model"]}
+        return {**whole, "choices": [choice], **({"usage": usage} if self._reports_usage else {})}
+
+    # --- what it answers ---
+
+    def _answer(self, body: dict[str, Any], prompt: str) -> str:
+        wanted = _wanted_keys(body, prompt)
+        if not wanted:
+            return "ready"
+        context = re.search(r"<context>\n(.*?)\n</context>", prompt, re.DOTALL)
+        lines = context.group(1).splitlines() if context else ["nothing"]
+        citation, text = lines[0], " ".join(lines[1:])
+        sentences = [each for each in re.split(r"(?<=[.;])\s+", text) if len(each) > 20] or [text]
+        self._seen[prompt] += 1
+        sentence = sentences[(self._seen[prompt] - 1) % len(sentences)]
+        asked = re.search(r"<question>\n(.*?)\n</question>", prompt, re.DOTALL)
+        unanswerable = 'kind "unanswerable"' in prompt or (asked is not None and "telephone number" in asked.group(1))
+        about = " ".join(sentence.split()[:6]).rstrip(".,;")
+        question = (
+            f"What telephone number does {citation} give for questions about {about}?"
+            if unanswerable
+            else f"Under {citation}, what is laid down on {about}?"
+        )
+        values: dict[str, Any] = {
+            "question": asked.group(1) if asked else question,
+            "acceptable": True,
+            "grounded": True,
+            "reasons": "It stands on its own and the excerpt decides it.",
+            "reasoning": f"The excerpt says: {sentence}",
+            "answer": "I don't know." if unanswerable else sentence,
+        }
+        return json.dumps({key: values[key] for key in wanted})
+
+    def _write_log(self, served: Served) -> None:
+        if self._log is not None:
+            with self._log.open("a", encoding="utf-8") as log:
+                shown = {name: getattr(served, name) for name in ("at", "path", "status", "fault", "tokens")}
+                log.write(json.dumps(shown) + "\n")
+
+
+def _wanted_keys(body: dict[str, Any], prompt: str) -> list[str]:
+    """From the schema where one was sent, else from the last line of the prompt."""
+    schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+    if schema:
+        return list(schema["required"])
+    last = prompt.rstrip().splitlines()[-1]
+    return sorted((key for key in KEYS if f'"{key}"' in last), key=lambda key: last.index(f'"{key}"'))
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": {"message": message, "type": "fake"}}, status=status, headers=headers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--key")
+    parser.add_argument("--models", nargs="*")
+    parser.add_argument("--no-json-schema", action="store_true")
+    parser.add_argument("--no-usage", action="store_true")
+    parser.add_argument("--fault-share", type=float, default=0.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path, help="a JSON line per request")
+    given = parser.parse_args()
+    server = FakeOpenAI(
+        port=given.port,
+        latency=given.latency,
+        key=given.key,
+        models=given.models,
+        json_schema=not given.no_json_schema,
+        reports_usage=not given.no_usage,
+        fault_share=given.fault_share,
+        seed=given.seed,
+        log=given.log,
+    )
+    with server:
+        print(json.dumps({"url": server.url}), flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""The ingest stage on real files, real worker processes and a real Delta table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import pdf_files
+
+from finreg_cli.config import Config
+from finreg_cli.documents.base import ReadFile, SourceFile, UnreadableFile
+from finreg_cli.documents.pool import SupervisedReader
+from finreg_cli.domain.progress import Advance
+from finreg_cli.domain.records import INGEST_QUARANTINE, SPLITTED_DOCUMENTS, Chunk, QuarantinedFile
+from finreg_cli.errors import NothingToDo, StageFailed
+from finreg_cli.lakehouse.embedded import EmbeddedLakehouse
+from finreg_cli.stages.base import Run, StageResult
+from finreg_cli.stages.ingest import find_files, ingest
+
+ACT = pdf_files.act(4)
+AMENDED = pdf_files.act(4, word="liquidity")
+OTHER = pdf_files.act(3, title="REGULATION (EU) No 8/2099")
+
+
+class Recorder:
+    """A `Progress` that counts the steps."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    @contextmanager
+    def track(self, description: str, total: int | None, unit: str = "") -> Iterator[Advance]:
+        def advance(steps: int) -> None:
+            self.steps += steps
+
+        yield advance
+
+    def note(self, message: str) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+
+class Project:
+    """A source folder with a warehouse; `ingest` is one run of the stage, which notes the files it opened."""
+
+    def __init__(self, root: Path, tokenizer: Path) -> None:
+        self.source = root / "source"
+        self.source.mkdir()
+        self.warehouse = root / "lakehouse"
+        self.tokenizer = tokenizer
+        self.lakehouse = EmbeddedLakehouse(self.warehouse, "main", "euroreg")
+        self.opened: list[str] = []
+        self.runs = 0
+
+    def put(self, **files: bytes) -> None:
+        pdf_files.write(self.source, **files)
+
+    def config(self, source: Path | str | None = None, **ingest_settings: Any) -> Config:
+        return Config.model_validate(
+            {
+                "generate": {"method": "rules"},
+                "engine": {"warehouse": self.warehouse},
+                "source": {"path": str(source or self.source)},
+                "ingest": {"tokenizer": str(self.tokenizer), "chunk_tokens": 500, **ingest_settings},
+            }
+        )
+
+    def ingest(self, source: Path | str | None = None, *, dry_run: bool = False, **settings: Any) -> StageResult:
+        self.runs += 1
+        self.opened = []
+        run = Run(f"run{self.runs}", self.config(source, **settings), Recorder(), dry_run)
+        return ingest(run, self.lakehouse, self)
+
+    def read(self, files: Sequence[SourceFile]) -> Iterator[ReadFile | UnreadableFile]:
+        self.opened = sorted(file.path for file in files)
+        yield from SupervisedReader(self.tokenizer, 500, 50, workers=1).read(files)
+
+    def chunks(self) -> list[Chunk]:
+        return list(SPLITTED_DOCUMENTS.records(self.lakehouse.read(SPLITTED_DOCUMENTS)))
+
+    def paths(self) -> set[str]:
+        return {chunk.path for chunk in self.chunks()}
+
+    def quarantine(self) -> dict[str, QuarantinedFile]:
+        rows = INGEST_QUARANTINE.records(self.lakehouse.read(INGEST_QUARANTINE))
+        return {row.path: row for row in rows}
+
+    def keys_are_unique(self) -> bool:
+        keys = [(chunk.document_id, chunk.chunk_id) for chunk in self.chunks()]
+        return len(keys) == len(set(keys))
+
+
+@pytest.fixture
+def project(tmp_path: Path, tokenizer_file: Path) -> Project:
+    return Project(tmp_path, tokenizer_file)
+
+
+def test_a_first_run_reads_everything_and_a_second_nothing(project: Project) -> None:
+    project.put(act=ACT, other=OTHER, broken=b"<html>")
+    first = project.ingest()
+    assert first.counts == {
+        "files": 3,
+        "read": 2,
+        "unchanged": 0,
+        "duplicates": 0,
+        "refused": 0,
+        "pruned": 0,
+        "quarantined": 1,
+        "pages": 2,
+        "chunks": len(project.chunks()),
+        "articles": 7,
+    }
+    assert first.tables["splitted_documents"].rows == first.counts["chunks"]
+    assert project.quarantine()["broken.pdf"].error_class == "not_pdf"
+    assert [warning for warning in first.warnings if warning.startswith("broken.pdf: not read (not_pdf)")]
+
+    versions = project.lakehouse.version(SPLITTED_DOCUMENTS)
+    second = project.ingest()
+    assert project.opened == []
+    assert (second.counts["read"], second.counts["unchanged"], second.counts["quarantined"]) == (0, 3, 1)
+    assert second.warnings == first.warnings  # what is wrong stays visible
+    assert project.lakehouse.version(SPLITTED_DOCUMENTS) == versions
+
+
+def test_only_the_changed_file_is_read_again_and_its_chunks_are_replaced(project: Project) -> None:
+    project.put(act=ACT, other=OTHER)
+    project.ingest()
+    before = {chunk.chunk_id for chunk in project.chunks() if chunk.path == "other.pdf"}
+    project.put(act=AMENDED)
+    project.ingest()
+    assert project.opened == ["act.pdf"]
+    texts = "\n".join(chunk.text for chunk in project.chunks() if chunk.path == "act.pdf")
+    assert "liquidity" in texts
+    assert "capital" not in texts
+    assert {chunk.chunk_id for chunk in project.chunks() if chunk.path == "other.pdf"} == before
+
+
+def test_other_settings_read_every_file_again(project: Project) -> None:
+    project.put(act=ACT, other=OTHER)
+    project.ingest()
+    for settings in ({"chunk_tokens": 100}, {"chunk_overlap": 0}, {"pdf_engine": "pypdf"}):
+        project.ingest(**settings)
+        assert project.opened == ["act.pdf", "other.pdf"]
+    assert project.keys_are_unique()
+
+
+def test_without_its_memory_or_its_table_everything_is_read_again(project: Project) -> None:
+    project.put(act=ACT)
+    project.ingest()
+    (memory,) = (project.warehouse / "_finreg").glob("ingest-*.json")
+    memory.write_text("{ not json")
+    project.ingest()
+    assert project.opened == ["act.pdf"]
+    project.lakehouse.overwrite(SPLITTED_DOCUMENTS, [])
+    project.ingest()
+    assert project.opened == ["act.pdf"]
+    assert project.paths() == {"act.pdf"}
+
+
+def test_a_file_that_reads_again_leaves_the_quarantine(project: Project) -> None:
+    project.put(act=ACT, other=b"")
+    assert project.ingest().counts["quarantined"] == 1
+    project.put(other=OTHER)
+    assert project.ingest().counts["quarantined"] == 0
+    assert project.quarantine() == {}
+    assert project.paths() == {"act.pdf", "other.pdf"}
+
+
+def test_the_chunks_of_a_file_that_became_unreadable_stay_with_a_warning(project: Project) -> None:
+    project.put(act=ACT, other=OTHER)
+    project.ingest()
+    kept = [chunk for chunk in project.chunks() if chunk.path == "act.pdf"]
+    project.put(act=ACT[: len(ACT) // 2])
+    result = project.ingest()
+    assert [chunk for chunk in project.chunks() if chunk.path == "act.pdf"] == kept
+    assert project.quarantine()["act.pdf"].error_class == "truncated"
+    assert result.warnings[-1].endswith(f"its {len(kept)} chunks from before stay")
+
+
+def test_on_bad_file_fail_names_the_file_and_keeps_what_was_read(project: Project) -> None:
+    project.put(act=ACT)
+    project.ingest()
+    project.put(bad=b"<html>")
+    with pytest.raises(StageFailed, match=r"bad\.pdf cannot be read \(not_pdf\)") as caught:
+        project.ingest(on_bad_file="fail")
+    assert "on_bad_file=quarantine" in caught.value.remedy
+    assert project.paths() == {"act.pdf"}
+    assert set(project.quarantine()) == {"bad.pdf"}
+
+
+def test_prune_drops_what_is_gone_from_the_source_and_without_it_all_stays(project: Project) -> None:
+    project.put(act=ACT, other=OTHER, bad=b"")
+    project.ingest()
+    (project.source / "other.pdf").unlink()
+    (project.source / "bad.pdf").unlink()
+    result = project.ingest()
+    assert project.paths() == {"act.pdf", "other.pdf"}
+    assert "2 files are gone" in result.findings[0]
+    assert project.ingest(prune=True).counts["pruned"] == 2
+    assert project.paths() == {"act.pdf"}
+    assert project.quarantine() == {}
+
+
+def test_the_same_bytes_under_two_names_are_one_document(project: Project) -> None:
+    project.put(act=ACT, copy=ACT)
+    for _ in range(2):
+        result = project.ingest()
+        assert result.counts["duplicates"] == 1
+        assert "copy.pdf: the same bytes as act.pdf, left out" in result.warnings
+        assert project.paths() == {"act.pdf"}
+        assert project.keys_are_unique()
+    project.put(aaa=ACT)  # a later copy does not push out what the table holds
+    project.ingest()
+    assert project.opened == []
+    assert project.paths() == {"act.pdf"}
+
+
+def test_two_prints_of_one_version_are_one_document(project: Project) -> None:
+    """Other bytes, but the same work and version: the first by path is kept, in whatever order they are read."""
+    project.put(first=ACT, second=AMENDED)
+    result = project.ingest()
+    assert project.paths() == {"first.pdf"}
+    assert project.keys_are_unique()
+    assert "second.pdf: the same work and version as first.pdf, left out" in result.warnings
+    assert (result.counts["read"], result.counts["duplicates"]) == (1, 1)
+    assert project.ingest().counts["duplicates"] == 1
+    assert project.opened == []
+    (project.source / "first.pdf").unlink()
+    project.ingest()
+    assert project.paths() == {"second.pdf"}
+
+
+def test_a_renamed_file_moves_its_chunks(project: Project) -> None:
+    project.put(act=ACT)
+    project.ingest()
+    (project.source / "act.pdf").rename(project.source / "renamed.pdf")
+    project.ingest()
+    assert project.paths() == {"renamed.pdf"}
+    assert project.keys_are_unique()
+
+
+def test_two_versions_of_one_work_are_both_kept(project: Project) -> None:
+    later = pdf_files.pages([[(pdf_files.BOLD, "REGULATION (EU) No 9/2099 OF THE COUNCIL of 4 April 2099")]])
+    project.put(v1=ACT, v2=later)
+    project.ingest()
+    documents = {(chunk.path, chunk.work_id, chunk.version_date) for chunk in project.chunks()}
+    assert documents == {("v1.pdf", "32099R0009", "2099-03-03"), ("v2.pdf", "32099R0009", "2099-04-04")}
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(project: Project) -> None:
+    project.put(act=ACT, other=OTHER)
+    result = project.ingest(dry_run=True)
+    assert result.counts["read"] == 2
+    assert result.findings == ["would read act.pdf", "would read other.pdf"]
+    assert project.opened == []
+    assert not project.warehouse.exists()
+
+
+def test_no_source_and_no_chunk_say_so_with_the_next_step(project: Project) -> None:
+    with pytest.raises(NothingToDo, match="holds no PDF file") as caught:
+        project.ingest()
+    assert "--set source.path" in caught.value.remedy
+    with pytest.raises(NothingToDo, match="no such file or folder"):
+        project.ingest(project.source / "elsewhere")
+    project.put(bad=b"")
+    with pytest.raises(NothingToDo, match=r"none of its 1 files could be read.*empty"):
+        project.ingest()
+    assert set(project.quarantine()) == {"bad.pdf"}
+
+
+def test_sources_are_a_file_a_folder_with_all_below_or_a_glob(project: Project) -> None:
+    project.put(a=ACT, b=ACT)
+    pdf_files.write(project.source / "deep/er", c=ACT)
+    (project.source / "D.PDF").write_bytes(ACT)
+    (project.source / "notes.txt").write_text("no PDF")
+
+    def found(pattern: Path) -> list[str]:
+        return [file.path for file in find_files(str(pattern)).files]
+
+    assert found(project.source) == ["D.PDF", "a.pdf", "b.pdf", "deep/er/c.pdf"]
+    assert found(project.source / "a.pdf") == ["a.pdf"]
+    assert found(project.source / "[ab].pdf") == ["a.pdf", "b.pdf"]
+    assert found(project.source / "**/c.pdf") == ["deep/er/c.pdf"]
+    assert found(project.source / "*/er/*.pdf") == ["deep/er/c.pdf"]
+
+
+def test_links_that_lead_out_of_the_source_are_refused(project: Project, tmp_path: Path) -> None:
+    outside = pdf_files.write(tmp_path / "outside", secret=OTHER)["secret"]
+    project.put(act=ACT)
+    (project.source / "out.pdf").symlink_to(outside)
+    (project.source / "folder").symlink_to(outside.parent)
+    (project.source / "within.pdf").symlink_to(project.source / "act.pdf")
+    result = project.ingest()
+    assert project.paths() == {"act.pdf"}
+    assert result.counts["refused"] == 1
+    assert "out.pdf: a link that leads out of the source, not followed" in result.warnings
+    assert [file.path for file in find_files(str(project.source / "**/*.pdf")).files] == ["act.pdf", "within.pdf"]
+
+
+def test_what_was_read_before_a_stop_is_kept(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.put(act=ACT, other=OTHER)
+    read: Callable[..., Iterator[ReadFile | UnreadableFile]] = project.read
+
+    def stopped_after_one(files: Sequence[SourceFile]) -> Iterator[ReadFile | UnreadableFile]:
+        yield next(read(files))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(project, "read", stopped_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        project.ingest()
+    (kept,) = project.paths()
+    monkeypatch.setattr(project, "read", read)
+    project.ingest()
+    assert project.opened == sorted({"act.pdf", "other.pdf"} - {kept})
+    assert project.paths() == {"act.pdf", "other.pdf"}
+
+
+def test_fewer_commits_than_new_files(project: Project) -> None:
+    project.put(
+        **{f"act{number}": pdf_files.act(3, title=f"REGULATION (EU) No {number}/2099") for number in range(1, 6)}
+    )
+    project.ingest()
+    assert len(project.paths()) == 5
+    assert project.lakehouse.version(SPLITTED_DOCUMENTS) == 0
