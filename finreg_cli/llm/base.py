@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -79,8 +79,8 @@ class RowWriter(Protocol):
 
     def estimate(self, assignments: Iterable[Assignment]) -> Estimate: ...
 
-    def write(self, assignments: Iterable[Assignment]) -> Iterator[Written]:
-        """Yields each as it is finished, in any order.
+    def write(self, assignments: Iterable[Assignment]) -> Generator[Written, None, None]:
+        """Yields each as it is finished, in any order; closing it cancels what is in flight.
 
         Raises:
             BudgetReached: the next request would overshoot; everything finished was yielded before.

@@ -1,0 +1,104 @@
+"""The request cache: a reply that was paid for once is never paid for again, even after ``kill -9``."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from finreg_cli.errors import WarehouseError
+from finreg_cli.llm.base import Reply
+
+FILE_NAME = "requests.sqlite"
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    finish_reason TEXT,
+    created_at TEXT NOT NULL
+) WITHOUT ROWID
+"""
+_SECONDS_FOR_A_LOCK = 30.0
+
+
+class RequestCache:
+    """Implements `llm.base.ReplyCache` in one SQLite file, ``<state>/requests.sqlite``.
+
+    The write-ahead log makes every stored reply survive the process (a power cut may lose the last ones). The file
+    holds hashes and replies only: no prompt, no header, no key. It may be used from any thread. The file is made with
+    the first reply that is stored, so that a dry run leaves nothing behind.
+
+    Raises:
+        WarehouseError: the file can't be created, read or written, from every method.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def get(self, key: str) -> Reply | None:
+        try:
+            with self._lock:
+                if self._connection is None and not self._path.exists():
+                    return None
+                found = (
+                    self._connected()
+                    .execute(
+                        "SELECT text, input_tokens, output_tokens, finish_reason FROM replies WHERE key = ?", (key,)
+                    )
+                    .fetchone()
+                )
+        except (OSError, sqlite3.Error) as error:
+            raise self._translated(error) from error
+        return Reply(*found) if found else None
+
+    def put(self, key: str, reply: Reply) -> None:
+        """Stores the reply; it is on its way to the disk when this returns. A later reply replaces an earlier one."""
+        values = (key, reply.text, reply.input_tokens, reply.output_tokens, reply.finish_reason)
+        try:
+            with self._lock:
+                self._connected().execute(
+                    "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", (*values, datetime.now(UTC).isoformat())
+                )
+        except (OSError, sqlite3.Error) as error:
+            raise self._translated(error) from error
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        """The one connection, under the lock; autocommit, so that each reply is on its own."""
+        if self._connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self._path, timeout=_SECONDS_FOR_A_LOCK, isolation_level=None, check_same_thread=False
+            )
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute(_CREATE)
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def __enter__(self) -> RequestCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _translated(self, error: Exception) -> WarehouseError:
+        return WarehouseError(
+            f"the request cache {self._path} cannot be used: {error}",
+            f"make {self._path.parent} writable; a damaged file can be moved away, its replies are then paid for again",
+        )

@@ -1,0 +1,126 @@
+"""The prompts: the files of ``tasks/prompts``, or of the folder ``generate.prompts`` where it has one of that name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+from langchain_core.prompts import ChatPromptTemplate
+
+from finreg_cli.domain.identity import content_hash
+from finreg_cli.errors import ConfigError
+
+STEPS = (
+    "question_draft",
+    "question_judgement",
+    "question_improve",
+    "answer_draft",
+    "answer_judgement",
+    "answer_improve",
+)
+FILES = (*STEPS, "repair", "kinds")
+
+_ALWAYS = ("regulation", "audience", "language", "context", "citation", "kind", "kind_description", "abstention")
+_FROM_STEP = {
+    "question_draft": ("initial_question",),
+    "question_judgement": ("question_judgement",),
+    "question_improve": ("question",),
+    "answer_draft": ("initial_answer", "reasoning"),
+    "answer_judgement": ("answer_judgement",),
+}
+_REPAIR = ("problem", "keys")
+_HEAD = re.compile(r"^# +(\S+)[ \t]*$", re.MULTILINE)
+
+
+def known_parameters(name: str) -> tuple[str, ...]:
+    """The ``{parameters}`` that a prompt may use: a step's also hold what the steps before it wrote."""
+    if name == "repair":
+        return _REPAIR
+    earlier = STEPS[: STEPS.index(name)]
+    return (*_ALWAYS, *(parameter for step in earlier for parameter in _FROM_STEP[step]))
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The text of each file, by its name without the suffix."""
+
+    texts: Mapping[str, str]
+
+    @cached_property
+    def version(self) -> str:
+        """A hash over the text of all of them; it is part of the rows' ids."""
+        return content_hash({name: self.texts[name] for name in FILES})
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """A hash over the text of each."""
+        return {name: content_hash(self.texts[name]) for name in FILES}
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """What each kind of question is, from the sections of ``kinds.md``."""
+        _, *parts = _HEAD.split(self.texts["kinds"])
+        return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+    def require_kinds(self, kinds: Iterable[str]) -> None:
+        """Raises ConfigError where ``kinds.md`` does not describe one of the kinds."""
+        for kind in kinds:
+            if not self.kinds.get(kind):
+                raise ConfigError(
+                    f"the kind '{kind}' is not described in kinds.md, which has {', '.join(self.kinds)}",
+                    f"add a section '# {kind}' to it, or leave the kind out",
+                )
+
+    def template(self, name: str) -> ChatPromptTemplate:
+        """The prompt of a step as LangChain's template, one message from the user."""
+        return ChatPromptTemplate.from_messages([("human", self.texts[name])])
+
+
+def load(folder: Path | None = None) -> Prompts:
+    """The shipped prompts, each replaced by the file of its name in the folder.
+
+    Raises:
+        ConfigError: the folder is none, holds a file of another name, or a prompt uses an unknown parameter.
+    """
+    shipped = resources.files("finreg_cli.tasks") / "prompts"
+    texts = {name: (shipped / f"{name}.md").read_text(encoding="utf-8") for name in FILES}
+    if folder is not None:
+        texts |= _replacements(folder)
+    prompts = Prompts(texts)
+    for name in (*STEPS, "repair"):
+        _check(name, prompts, folder)
+    return prompts
+
+
+def _replacements(folder: Path) -> dict[str, str]:
+    known = ", ".join(f"{name}.md" for name in FILES)
+    if not folder.is_dir():
+        raise ConfigError(f"generate.prompts: {folder} is not a folder", f"make it, and put some of these in: {known}")
+    replacements = {}
+    for path in sorted(folder.glob("*.md")):
+        if path.stem not in FILES:
+            raise ConfigError(f"generate.prompts: {path} replaces no prompt", f"the prompts are {known}")
+        try:
+            replacements[path.stem] = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"generate.prompts: {path} cannot be read: {error}", "save it as UTF-8 text") from error
+    return replacements
+
+
+def _check(name: str, prompts: Prompts, folder: Path | None) -> None:
+    known = known_parameters(name)
+    try:
+        used = set(prompts.template(name).input_variables)
+    except (ValueError, KeyError) as error:
+        raise ConfigError(
+            f"generate.prompts: {folder}/{name}.md is no template: {error}", "write a brace of the text as {{ or }}"
+        ) from error
+    if unknown := sorted(used - set(known)):
+        raise ConfigError(
+            f"generate.prompts: {folder}/{name}.md uses the unknown parameter {{{unknown[0]}}}",
+            f"it may use {', '.join(known)}; write a brace of the text as {{{{ or }}}}",
+        )

@@ -1,0 +1,504 @@
+"""The chain over real HTTP: what is written, kept, cached, retried, rejected, and when it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.assignments import assignment, assignments, chunk, configuration
+from fakes.openai_server import FakeOpenAI
+
+from finreg_cli.domain.chat_format import ABSTENTION
+from finreg_cli.errors import BudgetReached, ConfigError, EndpointError
+from finreg_cli.llm.base import Assignment, Written
+from finreg_cli.llm.budget import Budget
+from finreg_cli.llm.cache import RequestCache
+from finreg_cli.llm.chains import STEPS, ChainWriter, build_instruction_eval_dataset
+from finreg_cli.llm.runner import Retry
+
+QUICK = Retry(attempts=3, first_delay=0.01, longest_delay=0.05)
+FAKES = Path(__file__).parents[1] / "fakes"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI() as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[RequestCache]:
+    with RequestCache(tmp_path / "requests.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def writer_for(cache: RequestCache) -> Callable[..., ChainWriter]:
+    def make(server: FakeOpenAI, environment: dict[str, str] | None = None, **settings: Any) -> ChainWriter:
+        config = configuration(server.url, **settings)
+        return ChainWriter(config, cache, Budget(config.budget), environment or {}, retry=QUICK)
+
+    return make
+
+
+def outcomes(writer: ChainWriter, rows: Sequence[Assignment] | Iterator[Assignment]) -> dict[str, Written]:
+    return {written.row.row_id: written for written in writer.write(rows)}
+
+
+def finished_before(error: type[Exception], said: str, rows: Iterator[Written]) -> list[Written]:
+    """What is yielded before an error that says so."""
+    finished: list[Written] = []
+    with pytest.raises(error, match=said):
+        finished.extend(rows)
+    return finished
+
+
+# --- what is written ---
+
+
+def test_a_row_keeps_every_text(server: FakeOpenAI, writer_for: Callable[..., ChainWriter]) -> None:
+    given = assignment(5)
+    (written,) = writer_for(server).write([given])
+    assert (written.stage, written.reason) == (None, None)
+    row = written.row
+    sentence = chunk(5).text.split(". ")[0] + "."
+    assert row.initial_question == row.question
+    assert "Sample Article 5" in (row.question or "")
+    assert json.loads(row.question_judgement or "")["acceptable"] is True
+    assert row.initial_answer == sentence
+    assert row.reasoning == f"The excerpt says: {sentence}"
+    assert json.loads(row.answer_judgement or "")["grounded"] is True
+    assert row.answer == f"{sentence} [Sample Article 5]"
+    assert (row.row_id, row.context, row.kind, row.split) == (
+        given.blank.row_id,
+        given.blank.context,
+        given.blank.kind,
+        given.blank.split,
+    )
+
+
+def test_each_step_sees_what_the_steps_before_it_wrote(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    (written,) = writer_for(server).write([assignment(5)])
+    row, prompts = written.row, [each.prompt for each in server.requests]
+    assert len(prompts) == len(STEPS)
+    assert all(row.context in prompt and "Sample Regulation No 1/2099" in prompt for prompt in prompts)
+    for prompt, seen in zip(
+        prompts[1:],
+        [row.initial_question, row.question_judgement, row.question, row.reasoning, row.answer_judgement],
+        strict=True,
+    ):
+        assert seen is not None
+        assert seen in prompt
+
+
+def test_an_unanswerable_row_ends_as_exactly_the_abstention(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    (written,) = writer_for(server).write([assignment(5, "unanswerable")])
+    assert written.reason is None
+    assert written.row.answer == ABSTENTION
+
+
+@pytest.mark.parametrize("said", ["I don't know. The context is silent.", '"I do not know."', "I don\u2019t know"])
+def test_an_abstention_is_recognised_however_it_is_worded(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], said: str
+) -> None:
+    server.fail("say:" + json.dumps({"answer": said}), when=lambda prompt: prompt.rstrip().endswith('"answer".'))
+    answerable, unanswerable = (assignment(5, kind) for kind in ("requirement", "unanswerable"))
+    written = outcomes(writer_for(server), [answerable, unanswerable])
+    assert written[unanswerable.blank.row_id].row.answer == ABSTENTION
+    assert written[answerable.blank.row_id].stage == "answer_improve"
+    assert (written[answerable.blank.row_id].reason or "").startswith("abstained:")
+
+
+def test_an_unanswerable_row_that_was_answered_is_dropped(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    server.fail('say:{"answer": "It is 8 %."}', when=lambda prompt: prompt.rstrip().endswith('"answer".'))
+    (written,) = writer_for(server).write([assignment(5, "unanswerable")])
+    assert (written.reason or "").startswith("answered:")
+
+
+def test_a_citation_that_the_model_wrote_is_replaced(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    server.fail('say:{"answer": "It is 8 %. [Article 1]"}', when=lambda prompt: prompt.rstrip().endswith('"answer".'))
+    (written,) = writer_for(server).write([assignment(5)])
+    assert written.row.answer == "It is 8 %. [Sample Article 5]"
+
+
+def test_the_judge_judges_and_nothing_else(server: FakeOpenAI, writer_for: Callable[..., ChainWriter]) -> None:
+    with FakeOpenAI() as judge:
+        writer = writer_for(server, judge={"model": "judge", "base_url": judge.url})
+        assert [each.reason for each in writer.write(assignments(3))] == [None] * 3
+        assert (server.served, judge.served) == (12, 6)
+    assert {name: usage.requests for name, usage in writer.usage.items()} == {"generator": 12, "judge": 6}
+
+
+@pytest.mark.parametrize("settings", [{}, {"json_schema": False}])
+def test_replies_are_structured_with_and_without_a_schema(
+    settings: dict[str, Any], writer_for: Callable[..., ChainWriter]
+) -> None:
+    with FakeOpenAI(latency=0.01, **settings) as server:
+        written = outcomes(writer_for(server), assignments(8))
+        assert [each.reason for each in written.values()] == [None] * 8
+        refused = [each for each in server.requests if each.status == 400]
+        assert len(refused) == (0 if not settings else 1)
+
+
+# --- verdicts and unreadable replies ---
+
+
+@pytest.mark.parametrize(
+    "broken", ["prose", 'say:{"reasons": "r", "grounded": "false"}', 'say:{"reasons": "r"}', "say:"]
+)
+def test_a_verdict_that_cannot_be_read_is_never_a_pass(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], broken: str
+) -> None:
+    server.fail(broken, when=lambda prompt: "strict examiner" in prompt and "Sample Article 2" in prompt)
+    written = outcomes(writer_for(server), assignments(3))
+    dropped = written.pop("chunk-2-requirement-0")
+    assert dropped.stage == "answer_judgement"
+    assert (dropped.reason or "").startswith("unreadable_verdict:")
+    assert (dropped.row.answer_judgement, dropped.row.answer) == (None, None)
+    assert dropped.row.initial_answer
+    assert [each.reason for each in written.values()] == [None, None]
+
+
+def test_one_repair_request_mends_a_reply(server: FakeOpenAI, writer_for: Callable[..., ChainWriter]) -> None:
+    server.fail("prose", times=1)
+    (written,) = writer_for(server).write([assignment(5)])
+    assert written.reason is None
+    repair = server.requests[1].prompt
+    assert "it holds no JSON object" in repair
+    assert '"question"' in repair.splitlines()[-1]
+    assert len(server.requests) == len(STEPS) + 1
+
+
+@pytest.mark.parametrize(
+    ("judge", "key", "stage"),
+    [("strict editor", "acceptable", "question_improve"), ("strict examiner", "grounded", "answer_improve")],
+)
+def test_a_draft_judged_bad_that_comes_back_unchanged_is_dropped(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], judge: str, key: str, stage: str
+) -> None:
+    server.fail("say:" + json.dumps({"reasons": "the date is invented", key: False}), when=lambda p: judge in p)
+    (written,) = writer_for(server).write([assignment(5)])
+    assert written.stage == stage
+    assert (written.reason or "").startswith(f"not_{key}:")
+    assert "the date is invented" in (written.reason or "")
+
+
+def test_a_draft_judged_bad_and_mended_stands(server: FakeOpenAI, writer_for: Callable[..., ChainWriter]) -> None:
+    server.fail('say:{"reasons": "incomplete", "grounded": false}', when=lambda prompt: "strict examiner" in prompt)
+    server.fail('say:{"answer": "5 % at all times."}', when=lambda prompt: prompt.rstrip().endswith('"answer".'))
+    (written,) = writer_for(server).write([assignment(5)])
+    assert written.reason is None
+    assert written.row.answer == "5 % at all times. [Sample Article 5]"
+
+
+# --- failures ---
+
+
+@pytest.mark.parametrize("kind", ["429", "500", "503", "html", "empty", "null", "half", "not_json", "silence"])
+def test_a_transient_failure_is_tried_again(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], kind: str
+) -> None:
+    server.fail(kind, times=2)
+    writer = writer_for(server, timeout=0.5 if kind == "silence" else 60)
+    (written,) = writer.write([assignment(5)])
+    assert written.reason is None
+    assert writer.usage["generator"].requests == len(STEPS) + 2
+
+
+@pytest.mark.parametrize("kind", ["html", "empty", "400", "500", "not_json", "prose"])
+def test_one_bad_reply_touches_its_own_row_only(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], kind: str
+) -> None:
+    server.fail(kind, when=lambda prompt: "Sample Article 2\n" in prompt)
+    written = outcomes(writer_for(server, max_concurrency=4), assignments(6))
+    dropped = written.pop("chunk-2-requirement-0")
+    assert dropped.stage == "question_draft"
+    assert (dropped.reason or "").startswith("unreadable_reply:" if kind == "prose" else "endpoint:")
+    assert [each.reason for each in written.values()] == [None] * 5
+
+
+def test_with_random_faults_every_row_is_kept_or_has_its_reason(writer_for: Callable[..., ChainWriter]) -> None:
+    with FakeOpenAI(fault_share=0.3, seed=7) as server:
+        written = outcomes(writer_for(server), assignments(20))
+    assert set(written) == {each.blank.row_id for each in assignments(20)}
+    kept = [each for each in written.values() if each.reason is None]
+    assert all(each.row.answer for each in kept)
+    assert all(each.stage and each.reason for each in written.values() if each not in kept)
+    assert len(kept) > 10
+
+
+def test_a_refused_key_ends_the_run_at_once_with_the_endpoints_message(writer_for: Callable[..., ChainWriter]) -> None:
+    with FakeOpenAI(key="right", latency=0.01) as server:
+        writer = writer_for(server, {"THE_KEY": "wrong"}, api_key_env="THE_KEY")
+        with pytest.raises(
+            EndpointError, match=r"endpoints\.generator .*HTTP 401: Incorrect API key provided"
+        ) as caught:
+            list(writer.write(assignments(50)))
+        assert "wrong" not in caught.value.message
+        assert "THE_KEY" in caught.value.remedy
+        assert len(server.requests) == 1
+
+
+def test_a_wrong_model_ends_the_run_and_lists_the_others(writer_for: Callable[..., ChainWriter]) -> None:
+    with FakeOpenAI(models=["large-1"]) as server, pytest.raises(EndpointError, match="does not exist") as caught:
+        list(writer_for(server).write(assignments(50)))
+    assert "large-1" in caught.value.remedy
+
+
+def test_an_endpoint_where_nothing_succeeds_ends_the_run(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    server.fail("500", message="out of memory")
+    with pytest.raises(EndpointError, match="HTTP 500: out of memory"):
+        list(writer_for(server).write(assignments(50)))
+    assert len(server.requests) == 3 * QUICK.attempts
+
+
+def test_an_endpoint_that_dies_later_ends_the_run_after_what_was_finished(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    server.fail("503", when=lambda prompt: server.served >= 30)
+    rows = writer_for(server, max_concurrency=2).write(assignments(200))
+    finished = finished_before(EndpointError, "HTTP 503", rows)
+    assert sum(written.reason is None for written in finished) >= 4
+    assert len(server.requests) < 100
+
+
+def test_a_missing_key_is_told_before_anything_is_sent(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    with pytest.raises(ConfigError, match="THE_KEY"):
+        writer_for(server, {}, api_key_env="THE_KEY")
+    assert server.requests == []
+
+
+# --- limits, cache, budget ---
+
+
+def test_no_more_requests_are_in_flight_than_allowed(writer_for: Callable[..., ChainWriter]) -> None:
+    with FakeOpenAI(latency=0.02) as server:
+        assert len(outcomes(writer_for(server, max_concurrency=5), assignments(12))) == 12
+        assert server.most_in_flight == 5
+
+
+def test_assignments_are_taken_as_they_are_needed(server: FakeOpenAI, writer_for: Callable[..., ChainWriter]) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Assignment]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield assignment(taken)
+
+    rows = writer_for(server, max_concurrency=3).write(endless())
+    for _ in range(10):
+        assert next(rows).reason is None
+    rows.close()
+    assert taken < 10 + 2 * 3 + 1
+
+
+def test_a_second_run_sends_nothing(server: FakeOpenAI, writer_for: Callable[..., ChainWriter], tmp_path: Path) -> None:
+    first = outcomes(writer_for(server), assignments(5))
+    sent = len(server.requests)
+    again = writer_for(server)
+    assert outcomes(again, assignments(5)) == first
+    assert len(server.requests) == sent
+    usage = again.usage["generator"]
+    assert (usage.requests, usage.cached, usage.input_tokens, usage.output_tokens) == (0, 30, 0, 0)
+
+
+def test_replies_that_no_schema_was_sent_for_are_found_again(
+    writer_for: Callable[..., ChainWriter],
+) -> None:
+    with FakeOpenAI(json_schema=False) as server:
+        outcomes(writer_for(server), assignments(3))
+        sent = len(server.requests)
+        outcomes(writer_for(server), assignments(3))
+        assert len(server.requests) == sent
+
+
+def test_samples_are_asked_apart(server: FakeOpenAI, writer_for: Callable[..., ChainWriter]) -> None:
+    written = outcomes(writer_for(server), [assignment(5, sample=sample) for sample in range(2)])
+    assert server.served == 2 * len(STEPS)
+    assert len({each.row.question for each in written.values()}) == 2
+
+
+@pytest.mark.parametrize("changed", [{"temperature": 0.1}, {"model": "other"}, {"max_tokens": 99}])
+def test_other_parameters_are_asked_anew(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], changed: dict[str, Any]
+) -> None:
+    outcomes(writer_for(server), assignments(1))
+    outcomes(writer_for(server, **changed), assignments(1))
+    assert server.served == 2 * len(STEPS)
+
+
+def test_the_key_is_not_in_the_cache(writer_for: Callable[..., ChainWriter], tmp_path: Path) -> None:
+    with FakeOpenAI(key="sk-very-secret") as server:
+        outcomes(writer_for(server, {"THE_KEY": "sk-very-secret"}, api_key_env="THE_KEY"), assignments(2))
+        assert server.requests[0].authorization == "Bearer sk-very-secret"
+    files = list(tmp_path.iterdir())
+    assert files
+    assert not any(b"sk-very-secret" in file.read_bytes() for file in files)
+
+
+def test_after_kill_9_no_finished_request_is_paid_for_twice(tmp_path: Path) -> None:
+    rows, concurrency = 8, 4
+    arguments = [str(tmp_path / "requests.sqlite"), str(rows), str(concurrency)]
+    with FakeOpenAI(latency=0.05) as server:
+        command = [sys.executable, str(FAKES / "assignments.py"), server.url, *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for _ in range(2):
+            process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        before = len(server.requests)
+        assert 2 * len(STEPS) <= before < rows * len(STEPS)
+        finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        assert sorted(finished.stdout.split("\n")) == sorted(
+            ["", *(f"{each.blank.row_id} None" for each in assignments(rows))]
+        )
+        assert finished.stderr == ""
+        assert rows * len(STEPS) <= len(server.requests) <= rows * len(STEPS) + concurrency
+
+
+@pytest.mark.parametrize("limit", [0, 1, 25, 31])
+def test_the_budget_of_requests_is_never_overshot(
+    writer_for: Callable[..., ChainWriter], cache: RequestCache, limit: int
+) -> None:
+    with FakeOpenAI(latency=0.01) as server:
+        rows = writer_for(server, budget={"requests": limit}, max_concurrency=4).write(assignments(10))
+        finished = finished_before(BudgetReached, rf"budget\.requests is {limit}", rows)
+        assert len(server.requests) == limit
+        assert all(written.reason is None for written in finished)
+        if limit >= 25:
+            assert finished
+        assert len(outcomes(writer_for(server), assignments(10))) == 10
+        assert len(server.requests) == 10 * len(STEPS)
+
+
+def test_failed_requests_count_in_the_budget(writer_for: Callable[..., ChainWriter]) -> None:
+    with FakeOpenAI(fault_share=0.5, seed=1) as server:
+        with pytest.raises(BudgetReached):
+            list(writer_for(server, budget={"requests": 40}).write(assignments(20)))
+        assert len(server.requests) == 40
+
+
+@pytest.mark.parametrize("reports_usage", [True, False])
+def test_the_budget_of_tokens_is_never_overshot(writer_for: Callable[..., ChainWriter], reports_usage: bool) -> None:
+    with FakeOpenAI(latency=0.01, reports_usage=reports_usage) as server:
+        writer = writer_for(server, budget={"tokens": 30_000}, max_tokens=200)
+        with pytest.raises(BudgetReached, match=r"budget\.tokens is 30000"):
+            list(writer.write(assignments(60)))
+        usage = writer.usage["generator"]
+        spent = sum(each.tokens for each in server.requests)
+        assert 0 < spent <= usage.input_tokens + usage.output_tokens <= 30_000
+        # What was not used was given back: far more was sent than reserving alone would have allowed.
+        assert not reports_usage or len(server.requests) > 40
+
+
+def test_money_is_counted_by_the_endpoints_price(server: FakeOpenAI, writer_for: Callable[..., ChainWriter]) -> None:
+    writer = writer_for(server, price={"input": 2.0, "output": 10.0})
+    list(writer.write(assignments(3)))
+    usage = writer.usage["generator"]
+    assert usage.money == pytest.approx((usage.input_tokens * 2 + usage.output_tokens * 10) / 1e6)
+    assert usage.input_tokens + usage.output_tokens == sum(each.tokens for each in server.requests)
+
+
+def test_the_estimate_is_an_upper_bound_and_sends_nothing(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    price = {"input": 1.0, "output": 1.0}
+    writer = writer_for(server, price=price, judge={"model": "judge", "base_url": server.url, "price": price})
+    estimate = writer.estimate(assignments(4)).usage
+    assert server.requests == []
+    assert {name: usage.requests for name, usage in estimate.items()} == {"generator": 16, "judge": 8}
+    list(writer.write(assignments(4)))
+    for name, used in writer.usage.items():
+        assert used.requests == estimate[name].requests
+        assert 0 < used.input_tokens <= estimate[name].input_tokens
+        assert 0 < used.output_tokens <= estimate[name].output_tokens
+        assert used.money is not None
+        assert used.money <= (estimate[name].money or 0)
+    remaining = writer.estimate(assignments(5)).usage
+    assert {name: (usage.requests, usage.cached) for name, usage in remaining.items()} == {
+        "generator": (4, 16),
+        "judge": (2, 8),
+    }
+
+
+# --- interruption and privacy ---
+
+
+def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    arguments = [str(tmp_path / "requests.sqlite"), "200", "4"]
+    with FakeOpenAI(latency=0.05) as server:
+        command = [sys.executable, str(FAKES / "assignments.py"), server.url, *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode != 0
+        assert errors.rstrip().endswith("KeyboardInterrupt")
+        assert "Unclosed" not in errors
+        assert "never retrieved" not in errors
+
+
+def test_a_tracing_variable_of_the_environment_sends_nothing_anywhere(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeOpenAI() as collector:
+        for name, value in {
+            "LANGSMITH_TRACING": "true",
+            "LANGCHAIN_TRACING_V2": "true",
+            "LANGSMITH_API_KEY": "lsv2_pt_x",
+            "LANGSMITH_ENDPOINT": collector.url,
+            "LANGCHAIN_ENDPOINT": collector.url,
+        }.items():
+            monkeypatch.setenv(name, value)
+        list(writer_for(server).write(assignments(2)))
+        assert collector.paths == []
+    assert server.served == 2 * len(STEPS)
+
+
+# --- from Python ---
+
+
+def test_any_langchain_model_writes_rows(server: FakeOpenAI) -> None:
+    from langchain_openai import ChatOpenAI
+    from pydantic import SecretStr
+
+    llm = ChatOpenAI(model="fake", base_url=server.url, api_key=SecretStr("none"))
+    server.fail("prose", when=lambda prompt: "Sample Article 2\n" in prompt)
+    rows = build_instruction_eval_dataset(
+        [chunk(1), chunk(2), "Text without a citation, long enough to make a sentence."],
+        llm,
+        kinds=("requirement",),
+        rows_per_chunk=1,
+        regulation="Another Regulation",
+    )
+    assert [row["citation"] for row in rows] == ["Sample Article 1", "Sample Article 2", "Another Regulation"]
+    assert rows[0]["answer"].endswith(" [Sample Article 1]")
+    assert (rows[0]["stage"], rows[0]["reason"], rows[0]["model"]) == (None, None, "fake")
+    assert rows[1]["stage"] == "question_draft"
+    assert rows[1]["reason"].startswith("unreadable_reply:")
+    assert rows[2]["answer"].endswith(" [Another Regulation]")
+    again = build_instruction_eval_dataset([chunk(3)], llm, kinds=("definition",), rows_per_chunk=1)
+    assert [row["reason"] for row in again] == [None]
+    llm.root_client.close()
