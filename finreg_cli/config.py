@@ -332,7 +332,9 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"missing key '{location}'")
         else:
             given = problem.get("input")
-            shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) or given is None else ""
+            # A value of api_key_env that is no name is probably a key, and must not reach a log.
+            plain = isinstance(given, (str, int, float, bool, type(None))) and problem["loc"][-1:] != ("api_key_env",)
+            shown = f" (given: {given!r})" if plain else ""
             message = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{location}: {message}{shown}" if location else f"{message}")
     return "; ".join(lines)

@@ -143,6 +143,16 @@ class RejectedRow(QaRow):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """What the split of ``qa_dataset`` was made with; the newest ``recorded_at`` is in force."""
+
+    seed: int
+    validation_fraction: float
+    run_id: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChatExport:
     """The export that other trainers take: one column, as the original has it."""
 
@@ -274,6 +284,7 @@ QA_DATASET = Table("qa_dataset", QaRow, key=("row_id",))
 QA_DATASET_TRAIN = Table("qa_dataset_train", ChatExport)
 QA_DATASET_VAL = Table("qa_dataset_val", ChatExport)
 QA_REJECTED = Table("qa_rejected", RejectedRow, key=("row_id",))
+QA_SPLIT = Table("qa_split", SplitSettings)
 FT_TRAINING = Table("ft_training", TrainingRow)
 FT_EVAL = Table("ft_eval", TrainingRow)
 FINETUNE_RUNS = Table("finetune_runs", FinetuneRun, key=("run_id",))
@@ -287,6 +298,7 @@ TABLES: tuple[Table[Any], ...] = (
     QA_DATASET_TRAIN,
     QA_DATASET_VAL,
     QA_REJECTED,
+    QA_SPLIT,
     FT_TRAINING,
     FT_EVAL,
     FINETUNE_RUNS,

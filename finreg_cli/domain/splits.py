@@ -12,7 +12,7 @@ Split = Literal["train", "validation"]
 def unit_fraction(seed: int, work_id: str, unit: str) -> float:
     """A number in [0, 1) that depends on nothing but the seed and the unit."""
     digest = content_hash(seed, work_id, unit)
-    return int(digest, 16) / 16 ** len(digest)
+    return int(digest, 16) / float(16 ** len(digest))
 
 
 def split_of(seed: int, work_id: str, unit: str, validation_fraction: float) -> Split:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from finreg_cli.domain.records import Table
 
-Where = Mapping[str, str | int | bool | None | Collection[str] | Collection[int]]
+Where = Mapping[str, str | int | bool | Collection[str] | Collection[int] | None]
 """A filter: each column equals its value, is one of its values, or (None) is null; all of them hold."""
 
 

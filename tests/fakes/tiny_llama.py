@@ -11,7 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CONTEXT = 256
 WIDTH, INNER, LAYERS, HEADS, KEY_HEADS = 64, 96, 2, 4, 2
-TEXT = "what shall an institution hold? own funds of 8 % of the amount under Article 92(1) of Regulation (EU) No 575/2013"
+TEXT = (
+    "what shall an institution hold? own funds of 8 % of the amount under Article 92(1) of Regulation (EU) No 575/2013"
+)
 _ASCII = [*map(chr, range(33, 127)), "\u0120", "\u010a"]
 """Printable characters, blank and newline as byte-level BPE writes them: whatever the model says is readable text."""
 

@@ -1,0 +1,63 @@
+# Everything happens in a virtual environment of its own. `make help` documents itself from the ## lines.
+PYTHON ?= python3
+VENV ?= .venv
+CONFIG ?= configs/local.yaml
+## TORCH=...   where torch comes from. A laptop on Linux gets the small CPU build with
+##             make demo TORCH='torch --index-url https://download.pytorch.org/whl/cpu'
+TORCH ?= torch==2.13.0
+
+BIN := $(VENV)/bin
+FINREG := $(BIN)/finreg
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint bench clean ingest generate finetune evaluate all doctor status
+
+help: ## this list
+	@grep -hE '^[a-z-]+( [a-z-]+)*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+	@echo "CONFIG=...  the YAML of ingest, generate, finetune, evaluate and all (now $(CONFIG))"
+
+demo: $(VENV)/.train ## the whole pipeline on the sample regulations: about ten minutes on two cores
+	$(FINREG) models pull
+	$(FINREG) all --config configs/local.yaml
+	@echo "open lakehouse/_finreg/reports/latest.html"
+
+test: $(VENV)/.dev ## the fast tests (minutes)
+	$(FINREG) models pull
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev ## the slow tests: real training, the whole pipeline, a JVM
+	$(FINREG) models pull
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev ## ruff, mypy and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## every benchmark, with what it is compared to in the same run
+	$(BIN)/python benchmarks/help_startup.py
+
+ingest generate finetune evaluate all doctor status: $(VENV)/.train ## one stage (or check) with CONFIG=...
+	$(FINREG) $@ --config $(CONFIG)
+
+clean: ## remove the environment, the caches and what the demo wrote
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf lakehouse mlflow.db
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# torch first and alone, because only its index may differ.
+$(VENV)/.train: $(VENV)/.made pyproject.toml
+	$(PIP) $(TORCH)
+	$(PIP) --editable '.[train]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(PIP) --editable '.[all]'
+	touch $@

@@ -1,0 +1,130 @@
+"""doctor: everything that can be checked before money is spent, each finding with its remedy."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from finreg_cli import wiring
+from finreg_cli.config import Config
+from finreg_cli.errors import FinregError
+
+NEEDED_BYTES = 3 * 1024**3
+"""A demo leaves about 1.5 GB: base and tuned weights, their GGUF, checkpoints."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``fatal`` findings make ``finreg doctor`` exit with 1."""
+
+    level: Literal["ok", "warning", "fatal"]
+    subject: str
+    message: str
+    remedy: str | None = None
+
+
+def examine(config: Config) -> list[Finding]:
+    """Every check in turn; a check that fails never keeps the next one from running."""
+    checks: list[tuple[str, Callable[[Config], Iterator[Finding]]]] = [
+        ("source", _source),
+        ("warehouse", _warehouse),
+        ("engine", _engine),
+        ("tokenizer", _tokenizer),
+        ("base model", _base_model),
+        ("training", _training),
+        ("endpoints", _endpoints),
+        ("tracking", _tracking),
+    ]
+    findings = [Finding("ok", "configuration", f"task {config.task}, method {config.generate.method}")]
+    for subject, check in checks:
+        try:
+            findings.extend(check(config))
+        except FinregError as error:
+            findings.append(Finding("fatal", subject, error.message, error.remedy))
+    return findings
+
+
+def _source(config: Config) -> Iterator[Finding]:
+    from finreg_cli.stages.ingest import find_files
+
+    files = find_files(config.source.path).files
+    yield Finding("ok", "source", f"{len(files)} files in {config.source.path}")
+
+
+def _warehouse(config: Config) -> Iterator[Finding]:
+    place = _nearest_existing(config.engine.warehouse)
+    if not os.access(place, os.W_OK):
+        yield Finding("fatal", "warehouse", f"{place} is not writable", "check its rights, or set engine.warehouse")
+        return
+    free = shutil.disk_usage(place).free
+    message = f"{config.engine.warehouse}: {free / 1024**3:.1f} GiB free"
+    if free > NEEDED_BYTES:
+        yield Finding("ok", "warehouse", message)
+    else:
+        yield Finding("warning", "warehouse", message, "make room, or set engine.warehouse to another disk")
+
+
+def _engine(config: Config) -> Iterator[Finding]:
+    if config.engine.kind == "embedded":
+        yield Finding("ok", "engine", "embedded (delta-rs)")
+        return
+    with wiring.open_lakehouse(config) as lakehouse:
+        yield Finding(
+            "ok", "engine", f"spark answers; tables in {getattr(lakehouse, 'warehouse', config.engine.warehouse)}"
+        )
+
+
+def _tokenizer(config: Config) -> Iterator[Finding]:
+    from finreg_cli.training.fetched import tokenizer_path
+
+    yield Finding("ok", "tokenizer", str(tokenizer_path(config.ingest.tokenizer)))
+
+
+def _base_model(config: Config) -> Iterator[Finding]:
+    from finreg_cli.training.local import describe_base
+
+    yield Finding("ok", "base model", describe_base(config.finetune.base_model))
+
+
+def _training(_: Config) -> Iterator[Finding]:
+    missing = [name for name in ("torch", "transformers", "peft", "trl") if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"finetune needs {', '.join(missing)}, which this environment has not"
+        yield Finding("fatal", "training", message, "pip install 'finreg[train]'")
+    else:
+        yield Finding("ok", "training", "torch, transformers, peft and trl are installed")
+
+
+def _endpoints(config: Config) -> Iterator[Finding]:
+    from finreg_cli.llm.endpoints import probe
+
+    for name in ("generator", "judge"):
+        endpoint = getattr(config.endpoints, name)
+        if endpoint is None:
+            continue
+        try:
+            yield Finding("ok", f"endpoint {name}", probe(name, endpoint))
+        except FinregError as error:
+            yield Finding("fatal", f"endpoint {name}", error.message, error.remedy)
+
+
+def _tracking(config: Config) -> Iterator[Finding]:
+    uri = config.tracking.uri
+    if uri.startswith("sqlite:///"):
+        folder = _nearest_existing(Path(uri.removeprefix("sqlite:///")).parent)
+        if not os.access(folder, os.W_OK):
+            yield Finding("fatal", "tracking", f"{folder} is not writable", "set tracking.uri to another place")
+            return
+    yield Finding("ok", "tracking", uri)
+
+
+def _nearest_existing(path: Path) -> Path:
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return place

@@ -1,0 +1,123 @@
+"""Plots as inline SVG that needs no script, no font and no request.
+
+Horizontal places are percentages, so a plot takes the width of its page while its strokes and dots keep their size;
+colours are CSS classes, so that light, dark and print follow the page.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from markupsafe import Markup
+
+TRACK_HEIGHT = 36
+CURVE_HEIGHT = 220
+FEW_POINTS = 40
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A figure on a track; ``low`` and ``high`` are None where it has no interval. ``style`` is its CSS class."""
+
+    value: float
+    low: float | None
+    high: float | None
+    style: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A horizontal axis from ``low`` to ``high`` with labelled ticks."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    signed: bool = False
+
+    def percent(self, value: float) -> float:
+        """The place of a value, held inside the plot with room for half a dot on both sides."""
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return 2 + 96 * share
+
+
+SCORES = Axis(0, 1, (0, 0.25, 0.5, 0.75, 1))
+DIFFERENCES = Axis(-1, 1, (-1, -0.5, 0, 0.5, 1), signed=True)
+
+
+def track(dots: Sequence[Dot], axis: Axis, label: str) -> Markup:
+    """One row of an interval dot plot; ``label`` is read out instead of the drawing."""
+    lanes = len(dots)
+    parts = [f'<svg class="track" width="100%" height="{TRACK_HEIGHT}" role="img" aria-label="{escape(label)}">']
+    for tick in axis.ticks:
+        style = "zero" if tick == 0 and axis.low < 0 else "grid"
+        place = f"{axis.percent(tick):.2f}%"
+        parts.append(f'<line class="{style}" x1="{place}" x2="{place}" y1="0" y2="{TRACK_HEIGHT}"/>')
+    for lane, dot in enumerate(dots, start=1):
+        parts.append(_dot(dot, axis, TRACK_HEIGHT * lane / (lanes + 1)))
+    parts.append("</svg>")
+    return Markup("".join(parts))  # every text in it is escaped above
+
+
+def _dot(dot: Dot, axis: Axis, y: float) -> str:
+    interval = ""
+    if dot.low is not None and dot.high is not None:
+        low, high = f"{axis.percent(dot.low):.2f}%", f"{axis.percent(dot.high):.2f}%"
+        ends = "".join(f'<line x1="{x}" x2="{x}" y1="{y - 4:.1f}" y2="{y + 4:.1f}"/>' for x in (low, high))
+        interval = f'<line x1="{low}" x2="{high}" y1="{y:.1f}" y2="{y:.1f}"/>{ends}'
+    circle = f'<circle cx="{axis.percent(dot.value):.2f}%" cy="{y:.1f}" r="5"/>'
+    return f'<g class="{dot.style}">{interval}{circle}</g>'
+
+
+def axis_labels(axis: Axis) -> Markup:
+    """The labels under the tracks."""
+    labels = []
+    for tick in axis.ticks:
+        text = f"{tick:+g}" if axis.signed and tick else f"{tick:g}"
+        labels.append(f'<text x="{axis.percent(tick):.2f}%" y="12" text-anchor="middle">{text}</text>')
+    return Markup(f'<svg class="axis" width="100%" height="16" aria-hidden="true">{"".join(labels)}</svg>')
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of the training curve as (step, value)."""
+
+    name: str
+    style: str
+    points: Sequence[tuple[int, float]]
+
+
+def curve(series: Sequence[Series], label: str) -> Markup:
+    """Lines over steps from zero up, with values at the left and the first and last step below."""
+    points = [point for each in series for point in each.points]
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    first, last, top = min(steps), max(steps), max(values) * 1.05 or 1.0
+
+    def x(step: int) -> float:
+        return 1 + 98 * (step - first) / ((last - first) or 1)
+
+    def y(value: float) -> float:
+        return CURVE_HEIGHT - 6 - (CURVE_HEIGHT - 12) * value / top
+
+    parts = [f'<svg class="curve" width="100%" height="{CURVE_HEIGHT + 22}" role="img" aria-label="{escape(label)}">']
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        height = f"{y(top * share):.1f}"
+        parts.append(f'<line class="grid" x1="0" x2="100%" y1="{height}" y2="{height}"/>')
+        parts.append(f'<text x="0" y="{y(top * share) - 4:.1f}">{top * share:.2f}</text>' if share else "")
+    for each in series:
+        parts.append(_line(each, x, y))
+    parts.append(f'<text x="1%" y="{CURVE_HEIGHT + 16}">step {first}</text>')
+    parts.append(f'<text x="99%" y="{CURVE_HEIGHT + 16}" text-anchor="end">step {last}</text></svg>')
+    return Markup("".join(parts))  # every text in it is escaped above
+
+
+def _line(series: Series, x: Callable[[int], float], y: Callable[[float], float]) -> str:
+    """Segments, because a polyline takes no percentages; dots where the points are few enough to be told apart."""
+    places = [(f"{x(step):.2f}%", f"{y(value):.1f}") for step, value in sorted(series.points)]
+    segments = "".join(
+        f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>' for (x1, y1), (x2, y2) in itertools.pairwise(places)
+    )
+    dots = "".join(f'<circle cx="{cx}" cy="{cy}" r="3.5"/>' for cx, cy in places) if len(places) <= FEW_POINTS else ""
+    return f'<g class="{series.style}">{segments}{dots}</g>'

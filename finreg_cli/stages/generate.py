@@ -1,0 +1,433 @@
+"""generate: chunks become question-answer rows, by rules or by a language model, on one path.
+
+Propose rows for every chunk, drop what cannot stand, choose by the mix, write what is new, check it, commit as it comes.
+Chunks are streamed twice (once to choose, once to write); held in memory are only ids and questions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+
+from finreg_cli.config import Config
+from finreg_cli.domain import quality
+from finreg_cli.domain.mix import Candidate, select
+from finreg_cli.domain.quality import NearDuplicates
+from finreg_cli.domain.records import (
+    QA_DATASET,
+    QA_DATASET_TRAIN,
+    QA_DATASET_VAL,
+    QA_REJECTED,
+    QA_SPLIT,
+    SPLITTED_DOCUMENTS,
+    ChatExport,
+    Chunk,
+    QaRow,
+    RejectedRow,
+    SplitSettings,
+)
+from finreg_cli.errors import ConfigError, NothingToDo
+from finreg_cli.lakehouse.base import Lakehouse
+from finreg_cli.llm.base import Assignment, RowWriter, Usage, Written
+from finreg_cli.stages.base import Run, StageResult
+from finreg_cli.tasks import regulation_qa
+
+COMMIT_ROWS = 200
+COMMIT_SECONDS = 30.0
+DELETE_IDS = 500
+RULES_BANNER = "rows are made by rules from the legal structure, not by a language model (generate.method: rules)"
+
+
+def generate(run: Run, lakehouse: Lakehouse, writer: RowWriter | None, resplit: bool = False) -> StageResult:
+    """Makes the rows of ``qa_dataset`` that are not there yet, and the two exports.
+
+    Args:
+        writer: the language model; None with ``generate.method: rules``.
+        resplit: accept another seed or fraction than the table was split with, and move the rows.
+
+    Raises:
+        NothingToDo: there are no chunks, or no row could be kept.
+        ConfigError: the split settings differ from the table's.
+        BudgetReached, EndpointError: from the writer; what was finished is committed first.
+    """
+    config = run.config
+    if not lakehouse.count(SPLITTED_DOCUMENTS):
+        if run.dry_run:  # in `all --dry-run` they are still to be made
+            return StageResult("generate", warnings=["there are no chunks yet, so nothing can be planned on them"])
+        raise NothingToDo(
+            f"there are no chunks in {lakehouse.location(SPLITTED_DOCUMENTS)}",
+            "run 'finreg ingest' with the same configuration first",
+        )
+    settings = _guard_split(run, lakehouse, resplit)
+    plan = _plan(run, lakehouse, writer)
+    result = StageResult("generate", counts=plan.counts())
+    if run.dry_run:
+        if writer:
+            result.counts["estimate"] = _usage_counts(
+                writer.estimate(_assignments(config, lakehouse, writer, plan)).usage
+            )
+        return result
+
+    if settings:
+        _record_split(lakehouse, settings, resplit)
+    retired = _retire_orphans(lakehouse)
+    commits = _Commits(run.run_id, lakehouse)
+    version_before = lakehouse.version(QA_DATASET)
+    try:
+        with run.progress.track("generate", len(plan.wanted), "rows") as advance:
+            with closing(_produce(config, lakehouse, writer, plan)) as rows:
+                for written in rows:
+                    commits.add(written)
+                    if written.row.row_id in plan.wanted:
+                        advance(1)
+    finally:  # also after Ctrl-C, a dead endpoint or a spent budget: what is finished is kept
+        commits.flush()
+        if settings or retired or lakehouse.version(QA_DATASET) != version_before:
+            _write_exports(lakehouse)
+        if writer:
+            result.counts["usage"] = _usage_counts(writer.usage)
+    _forget_stale_rejects(config, lakehouse, commits)
+    if commits.kept:
+        lakehouse.compact(QA_DATASET)
+        lakehouse.compact(QA_REJECTED)
+
+    result.counts |= {"kept": commits.kept, "retired": retired, "rejected": dict(commits.reasons.most_common())}
+    result.counts |= _dataset_counts(lakehouse)
+    if not result.counts["rows"]:
+        raise NothingToDo(
+            f"no row could be kept of {len(plan.wanted)} wanted; reasons: {dict(commits.reasons) or 'none proposed'}",
+            "'finreg show qa_rejected' shows each with its reason; check generate.kinds and the source documents",
+        )
+    result.warnings = _warnings(config, result)
+    if config.generate.method == "rules":
+        result.findings.append(RULES_BANNER)
+    result.saw(lakehouse, QA_DATASET, QA_DATASET_TRAIN, QA_DATASET_VAL, QA_REJECTED)
+    return result
+
+
+# --- the plan: which rows are wanted ---------------------------------------------------------------------------------
+
+
+@dataclass
+class _Plan:
+    """Which rows to make: ``wanted`` are new and chosen, ``refused`` have their reason already."""
+
+    chunks: int = 0
+    proposed: int = 0
+    known: set[str] = field(default_factory=set)  # rows that stand in the table
+    splits: dict[str, str] = field(default_factory=dict)  # row_id -> split, of every row in `duplicates`
+    wanted: set[str] = field(default_factory=set)
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)  # row_id -> (step, reason)
+    by_kind: Counter[str] = field(default_factory=Counter)
+    duplicates: NearDuplicates = field(default_factory=NearDuplicates)
+
+    def counts(self) -> dict[str, object]:
+        return {
+            "chunks": self.chunks,
+            "proposed": self.proposed,
+            "refused": len(self.refused),
+            "already_there": len(self.known),
+            "to_make": len(self.wanted),
+            "to_make_by_kind": dict(self.by_kind.most_common()),
+        }
+
+
+@dataclass(frozen=True)
+class _Sketch:
+    """What the choice needs to know of a proposed row."""
+
+    candidate: Candidate
+    split: str
+    question: str | None
+
+
+def _plan(run: Run, lakehouse: Lakehouse, writer: RowWriter | None) -> _Plan:
+    config, plan = run.config, _Plan()
+    _load_known(lakehouse, plan)
+    sketches: list[_Sketch] = []
+    with run.progress.track("plan", lakehouse.count(SPLITTED_DOCUMENTS), "chunks") as advance:
+        for chunk in _chunks(lakehouse):
+            plan.chunks += 1
+            for row in _proposals(config, chunk, writer):
+                plan.proposed += 1
+                reason = quality.check(row, chunk) if writer is None else None
+                if reason:
+                    plan.refused[row.row_id] = ("check", reason)
+                else:
+                    candidate = Candidate(row.row_id, row.kind, row.chunk_id)
+                    sketches.append(_Sketch(candidate, row.split, row.question))
+            advance(1)
+
+    # Validation first: of two questions that nearly equal each other across the split, the training row goes.
+    sketches.sort(key=lambda sketch: (sketch.split != "validation", sketch.candidate.row_id))
+    standing = [sketch for sketch in sketches if not _refuse_duplicate(plan, sketch)]
+    chosen = select(
+        [sketch.candidate for sketch in standing],
+        {str(kind): share for kind, share in config.generate.kinds.items()},
+        config.generate.rows_per_chunk,
+        config.generate.limit,
+    )
+    plan.wanted = chosen - plan.known
+    plan.by_kind = Counter(each.candidate.kind for each in standing if each.candidate.row_id in plan.wanted)
+    return plan
+
+
+def _load_known(lakehouse: Lakehouse, plan: _Plan) -> None:
+    present = set(_chunk_ids(lakehouse))
+    columns = ["row_id", "chunk_ids", "question", "split"]
+    for batch in lakehouse.read(QA_DATASET, columns, where={"retired_at": None}):
+        for row in batch.to_pylist():
+            if present.issuperset(row["chunk_ids"]):
+                plan.known.add(row["row_id"])
+                plan.splits[row["row_id"]] = row["split"]
+                plan.duplicates.add(row["row_id"], row["question"])
+
+
+def _refuse_duplicate(plan: _Plan, sketch: _Sketch) -> bool:
+    row_id = sketch.candidate.row_id
+    if sketch.question is None or row_id in plan.known:
+        return False
+    reason = _duplicate(plan, row_id, sketch.split, sketch.question)
+    if reason:
+        plan.refused[row_id] = ("duplicate", reason)
+        return True
+    return False
+
+
+def _duplicate(plan: _Plan, row_id: str, split: str, question: str) -> str | None:
+    """The reason where the question nearly equals one that stands; else the question stands from now on."""
+    other = plan.duplicates.near(question)
+    if other is None:
+        plan.duplicates.add(row_id, question)
+        plan.splits[row_id] = split
+        return None
+    crosses = split == "train" and plan.splits.get(other) == "validation"
+    return f"{'near_validation' if crosses else 'near_duplicate'}: {other}"
+
+
+def _proposals(config: Config, chunk: Chunk, writer: RowWriter | None) -> Iterator[QaRow]:
+    """The rows a chunk could give: complete by rules, blank for a model."""
+    if writer is None:
+        yield from regulation_qa.rows_by_rules(chunk, config.generate)
+    else:
+        yield from regulation_qa.blanks_for_model(
+            chunk, config.generate, writer.model, writer.prompt_version, writer.outputs_may_train
+        )
+
+
+# --- the rows themselves ---------------------------------------------------------------------------------------------
+
+
+def _produce(
+    config: Config, lakehouse: Lakehouse, writer: RowWriter | None, plan: _Plan
+) -> Generator[Written, None, None]:
+    """Every wanted row and every refused one, with its reason."""
+    if writer is not None:
+        yield from _by_model(config, lakehouse, writer, plan)
+        return
+    for chunk in _chunks(lakehouse):
+        for row in _proposals(config, chunk, None):
+            if row.row_id in plan.refused:
+                step, reason = plan.refused[row.row_id]
+                yield Written(row, step, reason)
+            elif row.row_id in plan.wanted:
+                yield Written(row)
+
+
+def _by_model(config: Config, lakehouse: Lakehouse, writer: RowWriter, plan: _Plan) -> Iterator[Written]:
+    in_flight: dict[str, Chunk] = {}
+
+    def assignments() -> Iterator[Assignment]:
+        for assignment in _assignments(config, lakehouse, writer, plan):
+            in_flight[assignment.blank.row_id] = assignment.chunk
+            yield assignment
+
+    # Closed at once when this generator is, so that no request outlives an interrupt.
+    with closing(writer.write(assignments())) as finished:
+        for written in finished:
+            chunk = in_flight.pop(written.row.row_id)
+            yield written if written.reason else _check(written.row, chunk, plan)
+
+
+def _assignments(config: Config, lakehouse: Lakehouse, writer: RowWriter, plan: _Plan) -> Iterator[Assignment]:
+    for chunk in _chunks(lakehouse):
+        for blank in _proposals(config, chunk, writer):
+            if blank.row_id in plan.wanted:
+                yield Assignment(blank, chunk)
+
+
+def _check(row: QaRow, chunk: Chunk, plan: _Plan) -> Written:
+    reason = quality.check(row, chunk)
+    if reason:
+        return Written(row, "check", reason)
+    reason = _duplicate(plan, row.row_id, row.split, row.question or "")
+    return Written(row, "duplicate", reason) if reason else Written(row)
+
+
+class _Commits:
+    """Collects rows and commits them in batches, so that a killed run has lost at most one batch of free work."""
+
+    def __init__(self, run_id: str, lakehouse: Lakehouse) -> None:
+        self.kept = 0
+        self.reasons: Counter[str] = Counter()
+        self.kept_ids: set[str] = set()
+        self.rejected_ids: set[str] = set()
+        self._run_id, self._lakehouse = run_id, lakehouse
+        self._standing = _standing_reasons(lakehouse)
+        self._rows: list[QaRow] = []
+        self._rejects: list[RejectedRow] = []
+        self._flushed = time.monotonic()
+
+    def add(self, written: Written) -> None:
+        if written.reason:
+            self.reasons[written.reason.partition(":")[0]] += 1
+            self.rejected_ids.add(written.row.row_id)
+            if self._standing.get(written.row.row_id) != written.reason:
+                self._rejects.append(_rejected(written, self._run_id))
+        else:
+            self.kept += 1
+            self.kept_ids.add(written.row.row_id)
+            self._rows.append(written.row)
+        due = time.monotonic() - self._flushed > COMMIT_SECONDS
+        if due or len(self._rows) + len(self._rejects) >= COMMIT_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._rows:
+            self._lakehouse.merge(QA_DATASET, QA_DATASET.batches(self._rows))
+        if self._rejects:
+            self._lakehouse.merge(QA_REJECTED, QA_REJECTED.batches(self._rejects))
+        self._rows, self._rejects, self._flushed = [], [], time.monotonic()
+
+
+def _standing_reasons(lakehouse: Lakehouse) -> dict[str, str]:
+    """row_id -> reason of what was rejected before, so that the same rejection is not written again."""
+    batches = lakehouse.read(QA_REJECTED, ["row_id", "reason"])
+    return {row["row_id"]: row["reason"] for batch in batches for row in batch.to_pylist()}
+
+
+def _rejected(written: Written, run_id: str) -> RejectedRow:
+    row = {each.name: getattr(written.row, each.name) for each in fields(QaRow)}
+    return RejectedRow(**row, run_id=run_id, stage=written.stage or "", reason=written.reason or "")
+
+
+# --- the tables around them ------------------------------------------------------------------------------------------
+
+
+def _chunks(lakehouse: Lakehouse) -> Iterator[Chunk]:
+    return SPLITTED_DOCUMENTS.records(lakehouse.read(SPLITTED_DOCUMENTS))
+
+
+def _chunk_ids(lakehouse: Lakehouse) -> Iterator[str]:
+    for batch in lakehouse.read(SPLITTED_DOCUMENTS, ["chunk_id"]):
+        yield from batch.column("chunk_id").to_pylist()
+
+
+def _guard_split(run: Run, lakehouse: Lakehouse, resplit: bool) -> SplitSettings | None:
+    """The settings to record, or None where the table has the same already."""
+    wanted = run.config.generate
+    recorded = max(QA_SPLIT.records(lakehouse.read(QA_SPLIT)), key=lambda each: each.recorded_at, default=None)
+    if recorded and (recorded.seed, recorded.validation_fraction) == (wanted.seed, wanted.validation_fraction):
+        return None
+    if recorded and not resplit:
+        raise ConfigError(
+            f"qa_dataset was split with seed {recorded.seed} and validation_fraction {recorded.validation_fraction}, "
+            f"and the configuration says {wanted.seed} and {wanted.validation_fraction}: rows would change sides",
+            "restore generate.seed and generate.validation_fraction, or move the rows with 'finreg generate --resplit' "
+            "(models trained before can then no longer be evaluated)",
+        )
+    return SplitSettings(
+        seed=wanted.seed,
+        validation_fraction=wanted.validation_fraction,
+        run_id=run.run_id,
+        recorded_at=datetime.now(UTC),
+    )
+
+
+def _record_split(lakehouse: Lakehouse, settings: SplitSettings, resplit: bool) -> None:
+    if resplit and lakehouse.exists(QA_DATASET):
+        rows = (
+            replace(row, split=regulation_qa.side_of(row, settings.seed, settings.validation_fraction))
+            for row in QA_DATASET.records(lakehouse.read(QA_DATASET))
+        )
+        lakehouse.overwrite(QA_DATASET, QA_DATASET.batches(rows))
+    lakehouse.append(QA_SPLIT, QA_SPLIT.batches([settings]))
+
+
+def _retire_orphans(lakehouse: Lakehouse) -> int:
+    """Marks the rows whose chunk is gone, so that nothing trains on a text that is no longer in force."""
+    present, now = set(_chunk_ids(lakehouse)), datetime.now(UTC)
+    orphans = [
+        replace(row, retired_at=now)
+        for row in QA_DATASET.records(lakehouse.read(QA_DATASET, where={"retired_at": None}))
+        if not present.issuperset(row.chunk_ids)
+    ]
+    if orphans:
+        lakehouse.merge(QA_DATASET, QA_DATASET.batches(orphans))
+    return len(orphans)
+
+
+def _forget_stale_rejects(config: Config, lakehouse: Lakehouse, commits: _Commits) -> None:
+    """Keeps ``qa_rejected`` at the present state: out go rows that were kept, or whose chunk or rule is gone."""
+    present = set(_chunk_ids(lakehouse))
+    stale: list[str] = []
+    for batch in lakehouse.read(QA_REJECTED, ["row_id", "chunk_ids", "method"]):
+        for row in batch.to_pylist():
+            gone = not present.issuperset(row["chunk_ids"])
+            superseded = (
+                row["method"] == config.generate.method == "rules" and row["row_id"] not in commits.rejected_ids
+            )
+            if gone or superseded or row["row_id"] in commits.kept_ids:
+                stale.append(row["row_id"])
+    for start in range(0, len(stale), DELETE_IDS):
+        lakehouse.overwrite(QA_REJECTED, [], where={"row_id": stale[start : start + DELETE_IDS]})
+
+
+def _write_exports(lakehouse: Lakehouse) -> None:
+    for table, split in ((QA_DATASET_TRAIN, "train"), (QA_DATASET_VAL, "validation")):
+        rows = QA_DATASET.records(lakehouse.read(QA_DATASET, where={"split": split, "retired_at": None}))
+        lakehouse.overwrite(
+            table, table.batches(ChatExport(messages=regulation_qa.training_messages(row)) for row in rows)
+        )
+
+
+def _dataset_counts(lakehouse: Lakehouse) -> dict[str, object]:
+    kinds: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
+    forms, units = set(), set()
+    for batch in lakehouse.read(QA_DATASET, ["kind", "split", "split_unit", "prompt_version"], {"retired_at": None}):
+        for row in batch.to_pylist():
+            kinds[row["kind"]] += 1
+            splits[row["split"]] += 1
+            forms.add(row["prompt_version"])
+            units.add(row["split_unit"])
+    return {
+        "rows": sum(splits.values()),
+        "train": splits["train"],
+        "validation": splits["validation"],
+        "by_kind": dict(kinds.most_common()),
+        "articles": len(units),
+        "forms": len(forms),
+    }
+
+
+def _usage_counts(usage: dict[str, Usage]) -> dict[str, dict[str, float | None]]:
+    return {name: dict(vars(each)) for name, each in usage.items()}
+
+
+def _warnings(config: Config, result: StageResult) -> list[str]:
+    found = []
+    for side in ("train", "validation"):
+        if not result.counts[side]:
+            found.append(
+                f"the {side} side is empty: add documents or change generate.validation_fraction "
+                f"(now {config.generate.validation_fraction})"
+            )
+    missing = [kind for kind, share in config.generate.kinds.items() if share and kind not in result.counts["by_kind"]]
+    if missing:
+        found.append(f"no row of the kinds {', '.join(missing)} could be kept; the others fill their share")
+    return found

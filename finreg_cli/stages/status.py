@@ -1,0 +1,173 @@
+"""status and show: what stands in the tables, what is stale, and where a model's rows came from. Reads only."""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from finreg_cli.config import Config
+from finreg_cli.domain.identity import content_hash
+from finreg_cli.domain.records import (
+    EVALUATION_METRICS,
+    EVALUATION_PREDICTIONS,
+    FINETUNE_RUNS,
+    FT_EVAL,
+    FT_TRAINING,
+    QA_DATASET,
+    SPLITTED_DOCUMENTS,
+    TABLES,
+    FinetuneRun,
+)
+from finreg_cli.errors import ConfigError, NothingToDo
+from finreg_cli.lakehouse.base import Lakehouse
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    name: str
+    rows: int
+    version: int | None
+    changed: str
+
+
+@dataclass
+class Survey:
+    """``stale`` and ``lineage`` are lines for a person; each stale one ends with the command that mends it."""
+
+    tables: list[TableStatus] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+    lineage: list[str] = field(default_factory=list)
+
+
+def survey(config: Config, lakehouse: Lakehouse, with_lineage: bool = False) -> Survey:
+    """The present state of every table that exists."""
+    found = Survey()
+    for table in TABLES:
+        if lakehouse.exists(table):
+            newest = lakehouse.history(table)[0]
+            changed = newest.timestamp.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            found.tables.append(TableStatus(table.name, lakehouse.count(table), newest.version, changed))
+    if not found.tables:
+        raise NothingToDo(
+            f"there are no tables in {config.engine.warehouse} ({config.catalog}.{config.schema_})",
+            "run 'finreg ingest' or 'finreg all' with the same configuration first",
+        )
+    found.stale = _stale(lakehouse)
+    if with_lineage:
+        found.lineage = _lineage(lakehouse)
+    return found
+
+
+def _stale(lakehouse: Lakehouse) -> list[str]:
+    found = []
+    chunks = _values(lakehouse, "chunk_id", SPLITTED_DOCUMENTS)
+    rows = QA_DATASET, ["row_id", "chunk_ids", "split"], {"retired_at": None}
+    orphans, train = 0, set()
+    for batch in lakehouse.read(*rows):
+        for row in batch.to_pylist():
+            orphans += not chunks.issuperset(row["chunk_ids"])
+            if row["split"] == "train":
+                train.add(row["row_id"])
+    if orphans:
+        found.append(f"{orphans} rows of qa_dataset stand on chunks that are gone: finreg generate")
+    if chunks and not lakehouse.exists(QA_DATASET):
+        found.append("there are chunks and no rows yet: finreg generate")
+    selected = last_selected(lakehouse)
+    if train and selected is None:
+        found.append("there are training rows and no tuned model yet: finreg finetune")
+    if selected:
+        seen = _values(lakehouse, "row_id", FT_TRAINING, selected.training_version) | _values(
+            lakehouse, "row_id", FT_EVAL
+        )
+        gone = len(seen - train)
+        if gone:
+            found.append(
+                f"model {selected.run_id} was trained on {gone} rows that are retired or moved: finreg finetune"
+            )
+        evaluated = _values(lakehouse, "finetune_run_id", EVALUATION_METRICS)
+        if selected.run_id not in evaluated:
+            found.append(f"model {selected.run_id} is selected and not evaluated yet: finreg evaluate")
+    return found
+
+
+def last_selected(lakehouse: Lakehouse) -> FinetuneRun | None:
+    """The selected member of the newest sweep; run ids begin with their time."""
+    runs = FINETUNE_RUNS.records(lakehouse.read(FINETUNE_RUNS, where={"selected": True}))
+    return max(runs, key=lambda each: each.sweep_id, default=None)
+
+
+def _lineage(lakehouse: Lakehouse) -> list[str]:
+    """From the PDF to the evaluation, with the hashes, versions and ids that an auditor follows."""
+    lines = []
+    chunks: Counter[tuple[str, str, str]] = Counter()
+    document_paths: dict[str, str] = {}
+    columns = ["path", "file_sha256", "document_id", "work_id"]
+    for batch in lakehouse.read(SPLITTED_DOCUMENTS, columns):
+        for row in batch.to_pylist():
+            chunks[row["path"], row["file_sha256"], row["work_id"]] += 1
+            document_paths[row["document_id"]] = row["path"]
+    rows: Counter[tuple[str, str, str]] = Counter()
+    for batch in lakehouse.read(QA_DATASET, ["document_id", "method", "split"], {"retired_at": None}):
+        for row in batch.to_pylist():
+            rows[document_paths.get(row["document_id"], "(gone)"), row["method"], row["split"]] += 1
+    for (path, sha256, work_id), number in sorted(chunks.items()):
+        lines.append(f"{path} (sha256 {sha256[:12]}, work {work_id})")
+        lines.append(f"  -> splitted_documents version {lakehouse.version(SPLITTED_DOCUMENTS)}: {number} chunks")
+        for (of_path, method, split), count in sorted(rows.items()):
+            if of_path == path:
+                lines.append(
+                    f"  -> qa_dataset version {lakehouse.version(QA_DATASET)}: {count} rows, {method}, {split}"
+                )
+    run = last_selected(lakehouse)
+    if run is None:
+        return lines
+    trained = lakehouse.count(FT_TRAINING) if lakehouse.version(FT_TRAINING) == run.training_version else None
+    lines.append(
+        f"{run.training_table} version {run.training_version}"
+        + (f" ({trained} rows)" if trained is not None else "")
+        + f" -> run {run.run_id} ({run.base_model}, {run.method}, learning rate {run.learning_rate:g}) -> {run.model_uri}"
+    )
+    evaluations: Counter[str] = Counter()
+    where = {"finetune_run_id": run.run_id}
+    for batch in lakehouse.read(EVALUATION_PREDICTIONS, ["run_id"], where):
+        evaluations.update(batch.column("run_id").to_pylist())
+    for run_id, count in sorted(evaluations.items()):
+        lines.append(f"  -> evaluation {run_id}: {count} predictions")
+    return lines
+
+
+def sample_rows(lakehouse: Lakehouse, name: str, sample: int) -> list[dict[str, Any]]:
+    """Up to ``sample`` rows, spread over the table by a hash and the same at every call.
+
+    Raises:
+        ConfigError: finreg knows no such table.
+        NothingToDo: the table was not written yet, or is empty.
+    """
+    table = next((each for each in TABLES if each.name == name), None)
+    known = [each.name for each in TABLES]
+    if table is None:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"there is no table '{name}'", f"{hint}known: {', '.join(known)}")
+    rows = heapq.nsmallest(
+        sample,
+        (
+            (content_hash(str(row)), position, row)
+            for position, row in enumerate(
+                row for batch in lakehouse.read(table) for row in batch.to_pylist(maps_as_pydicts="strict")
+            )
+        ),
+    )
+    if not rows:
+        raise NothingToDo(f"{name} has no rows", "'finreg status' shows which tables have any")
+    return [row for _, _, row in rows]
+
+
+def _values(lakehouse: Lakehouse, column: str, table: Any, version: int | None = None) -> set[Any]:
+    found: set[Any] = set()
+    for batch in lakehouse.read(table, [column], version=version):
+        found.update(batch.column(column).to_pylist())
+    return found

@@ -1,0 +1,107 @@
+"""Models that answer for the evaluation: base and tuned from the same kind of weights, in the same runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finreg_cli.domain.records import Message
+from finreg_cli.errors import MissingExtra, ModelMissing, StageFailed
+from finreg_cli.llm.embedded import XllamacppAnswerer
+from finreg_cli.training.gguf_export import f16_gguf, is_exportable
+from finreg_cli.training.local import base_folder
+from finreg_cli.training.train import render_prompt
+
+if TYPE_CHECKING:
+    from finreg_cli.llm.base import Answerer
+
+
+def answerer_for(model: str | Path) -> Answerer:
+    """Opens a base model by its name, or a tuned one by its ``merged`` folder.
+
+    Both go the same way: weights in safetensors -> F16 GGUF (made once) -> xllamacpp. A model that the export does not
+    know is answered for by transformers, and then its tuned descendant is as well.
+
+    Raises:
+        ModelMissing: it is not on this machine.
+        ConfigError: a folder without a model.
+        MissingExtra: a package of the extra ``train`` is needed and not installed.
+    """
+    folder = Path(base_folder(str(model)))
+    if is_exportable(folder):
+        return XllamacppAnswerer(f16_gguf(folder))
+    return TransformersAnswerer(str(folder))
+
+
+class TransformersAnswerer:
+    """Answers greedily through transformers, one prompt at a time; some five times slower than `XllamacppAnswerer`.
+
+    Args:
+        model: a folder, or a Hugging Face id.
+    """
+
+    def __init__(self, model: str) -> None:
+        is_local = Path(model).is_dir()
+        if is_local:
+            os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        try:
+            import torch
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+        except ImportError as error:
+            raise MissingExtra(error.name or "transformers", "train", f"answering with {model}") from None
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
+            self._model: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            raise ModelMissing(
+                f"transformers cannot load the model {model}: {error}", "finreg finetune, or finetune.base_model"
+            ) from error
+        self._name = _hash_of(Path(model)) if is_local else f"{model}@{self._model.config._commit_hash}"
+
+    @property
+    def identity(self) -> str:
+        return f"{self._name}/transformers-{version('transformers')}"
+
+    def answers(self, prompts: Sequence[Sequence[Message]], max_tokens: int) -> Iterator[str]:
+        """One answer per prompt, in order; an answer that reaches ``max_tokens`` ends there.
+
+        Raises:
+            StageFailed: a prompt is longer than the context; the answers before it were yielded.
+        """
+        import torch
+
+        longest = self._model.config.max_position_embeddings
+        for number, prompt in enumerate(prompts, start=1):
+            rendered = render_prompt(self._tokenizer, [asdict(message) for message in prompt])
+            inputs = self._tokenizer(rendered, add_special_tokens=False, return_tensors="pt")
+            length = inputs["input_ids"].shape[1]
+            if length >= longest:
+                raise StageFailed(
+                    f"prompt {number} of {len(prompts)} has {length} tokens, and the model takes {longest}",
+                    "lower ingest.chunk_tokens, so that a prompt fits into the model's context",
+                )
+            with torch.no_grad():
+                ids = self._model.generate(
+                    **inputs,
+                    max_new_tokens=min(max_tokens, longest - length),
+                    do_sample=False,
+                    pad_token_id=self._tokenizer.eos_token_id,
+                )
+            yield self._tokenizer.decode(ids[0, length:], skip_special_tokens=True)
+
+    def close(self) -> None:
+        """Frees the model's memory."""
+        self._model = None
+
+
+def _hash_of(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

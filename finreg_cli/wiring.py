@@ -1,0 +1,227 @@
+"""Configuration -> services, each made when it is first used. The one place that names implementations."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finreg_cli.config import Config
+from finreg_cli.console import Console
+from finreg_cli.errors import WarehouseError
+from finreg_cli.lakehouse.base import Lakehouse
+from finreg_cli.lakehouse.lock import hold
+from finreg_cli.stages.base import Run, StageResult
+
+if TYPE_CHECKING:
+    from finreg_cli.documents.base import DocumentReader
+    from finreg_cli.domain.records import FinetuneRun
+    from finreg_cli.llm.base import Answerer, RowWriter
+    from finreg_cli.llm.budget import Budget
+    from finreg_cli.llm.cache import RequestCache
+    from finreg_cli.tracking.base import Tracker
+    from finreg_cli.training.base import Trainer
+    from finreg_cli.training.fetched import FetchedModel
+
+SILENCED = {  # no telemetry, ever; and no advice of libraries between our lines
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def new_run_id() -> str:
+    """Begins with its time, so that ids sort as the runs did."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def open_lakehouse(config: Config) -> Iterator[Lakehouse]:
+    """The lakehouse of the configured engine, for reading beside a run that may be going on."""
+    lakehouse = _lakehouse(config)
+    try:
+        yield lakehouse
+    finally:
+        lakehouse.close()
+
+
+@contextmanager
+def open_services(config: Config, command: str, console: Console, dry_run: bool) -> Iterator[Services]:
+    """The services of one command. Holds the warehouse and keeps a log, unless the run is a dry one."""
+    os.environ.update(SILENCED)
+    run = Run(new_run_id(), config, console, dry_run)
+    with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(hold(config.state, command, run.run_id))
+            stack.enter_context(_log_file(config.state / "logs" / f"{run.run_id}.log", console.verbose))
+        yield stack.enter_context(Services(run))
+
+
+class Services:
+    """What the stages of one command work with."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._config = run.config
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Services:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    @property
+    def run_id(self) -> str:
+        return self._run.run_id
+
+    def start(self, stage: str, resplit: bool) -> StageResult:
+        """Runs a stage by its name."""
+        stages: dict[str, Callable[[], StageResult]] = {
+            "ingest": self._ingest,
+            "generate": lambda: self._generate(resplit),
+            "finetune": self._finetune,
+            "evaluate": self._evaluate,
+        }
+        return stages[stage]()
+
+    def _ingest(self) -> StageResult:
+        from finreg_cli.stages.ingest import ingest
+
+        return ingest(self._run, self.lakehouse, self.reader)
+
+    def _generate(self, resplit: bool) -> StageResult:
+        from finreg_cli.stages.generate import generate
+
+        return generate(self._run, self.lakehouse, self.writer, resplit)
+
+    def _finetune(self) -> StageResult:
+        from finreg_cli.stages.finetune import finetune
+
+        return finetune(self._run, self.lakehouse, self.trainer, self.tracker)
+
+    def _evaluate(self) -> StageResult:
+        from finreg_cli.reports.html import HtmlReports
+        from finreg_cli.stages.evaluate import evaluate
+
+        reports = HtmlReports(self._config.state / "reports")
+        return evaluate(self._run, self.lakehouse, self._answerer, self.cache, self.tracker, reports.write)
+
+    @cached_property
+    def lakehouse(self) -> Lakehouse:
+        lakehouse = _lakehouse(self._config)
+        self._closing.callback(lakehouse.close)
+        return lakehouse
+
+    @cached_property
+    def reader(self) -> DocumentReader:
+        from finreg_cli.documents.pool import SupervisedReader
+        from finreg_cli.training.fetched import tokenizer_path
+
+        ingest, source = self._config.ingest, self._config.source
+        return SupervisedReader(
+            tokenizer=tokenizer_path(ingest.tokenizer),
+            chunk_tokens=ingest.chunk_tokens,
+            chunk_overlap=ingest.chunk_overlap,
+            pdf_engine=ingest.pdf_engine,
+            short_names=source.short_names,
+            work_ids=source.work_ids,
+        )
+
+    @cached_property
+    def writer(self) -> RowWriter | None:
+        if self._config.generate.method == "rules":
+            return None
+        from finreg_cli.llm.chains import ChainWriter
+
+        return ChainWriter(self._config, self.cache, self.budget)
+
+    @cached_property
+    def cache(self) -> RequestCache:
+        from finreg_cli.llm.cache import RequestCache
+
+        cache = RequestCache(self._config.state / "requests.sqlite")
+        self._closing.callback(cache.close)
+        return cache
+
+    @cached_property
+    def budget(self) -> Budget:
+        from finreg_cli.llm.budget import Budget
+
+        return Budget(self._config.budget)
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        from finreg_cli.training.local import LocalTrainer
+
+        return LocalTrainer()
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        from finreg_cli.tracking.mlflow_tracker import MlflowTracker
+
+        tracking = self._config.tracking
+        return MlflowTracker(tracking.uri, tracking.experiment, self._config.state / "mlartifacts")
+
+    def _answerer(self, model: str, run: FinetuneRun | None) -> Answerer:
+        """Opens ``base`` or ``tuned``; both go the same way from weights to runtime."""
+        from finreg_cli.training.answerer import answerer_for
+
+        if run is None:
+            return answerer_for(self._config.finetune.base_model)
+        return answerer_for(run.base_model if model == "base" else run.model_uri or "")
+
+
+def _lakehouse(config: Config) -> Lakehouse:
+    engine = config.engine
+    if engine.kind == "embedded":
+        from finreg_cli.lakehouse.embedded import EmbeddedLakehouse
+
+        return EmbeddedLakehouse(engine.warehouse, config.catalog, config.schema_)
+    from finreg_cli.lakehouse import sessions
+    from finreg_cli.lakehouse.spark import SparkLakehouse
+
+    session = (
+        sessions.connect(engine.remote, engine.conf)
+        if engine.remote
+        else sessions.start(engine.master or "", engine.jars, engine.conf)
+    )
+    return SparkLakehouse(session, engine.warehouse, config.catalog, config.schema_)
+
+
+def pull_model(name: str, console: Console) -> FetchedModel:
+    from finreg_cli.training.fetched import pull
+
+    return pull(name, console)
+
+
+@contextmanager
+def _log_file(path: Path, verbose: bool) -> Iterator[None]:
+    """What libraries log and warn goes to the run's log; to the terminal only with ``-v``."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    except OSError as error:
+        raise WarehouseError(f"cannot write the log {path}: {error.strerror}", "check the warehouse's rights") from None
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    if not verbose:
+        warnings.simplefilter("ignore")
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,145 @@
+"""The YAML: what is refused, with what words, and how files and overrides come together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from finreg_cli import config
+from finreg_cli.errors import ConfigError
+from finreg_cli.template import commented_yaml
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str, name: str = "finreg.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("configs/*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_configuration_loads(path):
+    assert config.load(path, environment={}).task
+
+
+@pytest.mark.parametrize("template", ["local", "spark"])
+def test_the_template_holds_every_key_and_loads(write, template):
+    text = commented_yaml(template)
+    loaded = config.load(write(text), environment={})
+    assert loaded.generate.method == "rules"
+    assert (loaded.engine.kind == "spark") == (template == "spark")
+    assert set(yaml.safe_load(text)) == set(config.known_keys(()))
+
+
+def test_the_commented_endpoint_is_one(write):
+    lines = commented_yaml("local").splitlines()
+    start = lines.index(next(line for line in lines if line.startswith("  generator: null")))
+    block = ["endpoints:", "  generator:"]
+    for line in lines[start + 1 :]:
+        if not line.startswith("  #   "):
+            break
+        block.append("    " + line.removeprefix("  #   "))
+    text = "generate: {method: llm}\n" + "\n".join(block)
+    loaded = config.load(write(text), environment={"GENERATOR_URL": "http://localhost/v1"})
+    assert loaded.endpoints.generator.base_url == "http://localhost/v1"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        (
+            "generate: {method: rules, sede: 3}",
+            "unknown key 'generate.sede'; did you mean 'seed'?",
+            "known there: method",
+        ),
+        ("generat: {method: rules}", "did you mean 'generate'?", "generate.method: rules"),
+        ("generate: {limit: 3}", "missing key 'generate.method'", "generate.method: llm"),
+        ("{}", "missing key 'generate'", "generate.method"),
+        ("generate: {method: magic}", "generate.method: Input should be 'llm' or 'rules' (given: 'magic')", "rules"),
+        ("generate: {method: llm}", "endpoints.generator is not configured", ""),
+        ("generate: {method: rules, kinds: {definition: 0.5}}", "generate.kinds: the shares add up to 0.5, not 1", ""),
+        ("generate: {method: rules, gates: []}", "unknown key 'generate.gates'", "known there"),
+        ("generate: [", "is not valid YAML", "indentation"),
+        ("- a", "holds a list, not a mapping", "finreg init"),
+        ("generate: {method: rules}\nengine: {kind: spark}", "needs one of remote", ""),
+        ("generate: {method: rules}\nsource: {path: '${NOWHERE}'}", "variable NOWHERE is not set", "export NOWHERE"),
+        (
+            "generate: {method: llm}\nendpoints: {generator: {model: m, api_key_env: sk-123}}",
+            "endpoints.generator.api_key_env: is the NAME of an environment variable",
+            "",
+        ),
+        (
+            "generate: {method: llm}\nendpoints: {generator: {model: m}}\nbudget: {money: 1}",
+            "budget.money is set, but endpoints.generator.price is not",
+            "",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_remedy(write, text, message, remedy):
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(text), environment={})
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+    assert caught.value.remedy
+
+
+def test_a_key_in_the_place_of_a_name_is_not_repeated(write):
+    secret = "sk-live-4242"
+    text = f"generate: {{method: llm}}\nendpoints: {{generator: {{model: m, api_key_env: {secret}}}}}"
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(text), environment={})
+    assert secret not in caught.value.message
+
+
+def test_a_missing_file_names_those_that_are_there(write, tmp_path):
+    write("generate: {method: rules}", "other.yaml")
+    with pytest.raises(ConfigError) as caught:
+        config.load(tmp_path / "missing.yaml")
+    assert "missing.yaml" in caught.value.message
+    assert "other.yaml" in caught.value.remedy
+
+
+def test_extends_is_relative_to_its_own_file_and_merges_deeply(write, tmp_path):
+    (tmp_path / "base").mkdir()
+    write("generate: {method: rules, seed: 1}\ncatalog: a", "base/base.yaml")
+    loaded = config.load(write("extends: base/base.yaml\ngenerate: {limit: 5}\ncatalog: b"), environment={})
+    assert (loaded.generate.seed, loaded.generate.limit, loaded.catalog) == (1, 5, "b")
+
+
+def test_a_mix_of_kinds_is_replaced_and_not_merged(write):
+    write("generate: {method: rules, kinds: {definition: 1.0}}", "base.yaml")
+    loaded = config.load(write("extends: base.yaml\ngenerate: {kinds: {threshold: 1.0}}"), environment={})
+    assert loaded.generate.kinds == {"threshold": 1.0}
+
+
+def test_extends_in_a_circle_is_refused(write):
+    write("extends: finreg.yaml", "other.yaml")
+    with pytest.raises(ConfigError, match="circle"):
+        config.load(write("extends: other.yaml"))
+
+
+def test_overrides_are_yaml_and_win(write):
+    path = write("generate: {method: rules}")
+    overrides = ["generate.limit=12", "finetune.learning_rates=[1e-3, 2.0e-4]", "evaluate.run=null", "schema=x"]
+    loaded = config.load(path, overrides, environment={})
+    assert loaded.generate.limit == 12
+    assert loaded.finetune.learning_rates == [1e-3, 2e-4]
+    assert loaded.schema_ == "x"
+
+
+@pytest.mark.parametrize("override", ["generate.limit", "=3", "generate..limit=1", "catalog.x=1", "generate.limit=["])
+def test_a_wrong_override_is_refused(write, override):
+    with pytest.raises(ConfigError):
+        config.load(write("generate: {method: rules}\ncatalog: main"), [override], environment={})
+
+
+def test_the_environment_is_read_with_defaults(write):
+    path = write("generate: {method: rules}\nsource: {path: '${DOCS:-here}/${SUB}'}")
+    assert config.load(path, environment={"SUB": "pdf"}).source.path == "here/pdf"

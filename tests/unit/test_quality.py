@@ -1,0 +1,185 @@
+"""Each filter lets a sound row pass and refuses the one that lacks exactly what it looks for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from finreg_cli.domain import quality
+from finreg_cli.domain.chat_format import ABSTENTION, context_of
+from finreg_cli.domain.quality import NearDuplicates, check, numbers_in
+from finreg_cli.domain.records import Chunk, QaRow
+
+CHUNK = Chunk(
+    chunk_id="c1",
+    document_id="d1",
+    work_id="act",
+    version_date=None,
+    path="act.pdf",
+    file_sha256="0",
+    title="Act",
+    citation="Act Article 7",
+    heading_path=["Article 7 Ratios"],
+    structure="article",
+    references=[],
+    page_start=1,
+    page_end=1,
+    char_start=0,
+    char_end=100,
+    has_formula=False,
+    suspect_instruction=False,
+    text="Article 7\nRatios\n1. Banks shall hold a ratio of 4,5 % and EUR 1 000 000 by 31 December 2014, within three "
+    "months, as Article 9(2) says.",
+    token_count=40,
+)
+ROW = QaRow(
+    row_id="r1",
+    chunk_id="c1",
+    chunk_ids=["c1"],
+    document_id="d1",
+    citation="Act Article 7(1)",
+    kind="threshold",
+    sample=0,
+    context=context_of(CHUNK),
+    question="Which ratio must banks hold under Act Article 7(1)?",
+    answer="Banks shall hold a ratio of 4,5 %. [Act Article 7(1)]",
+    reasoning="the sentence says so: “Banks shall hold a ratio of 4,5 %”",
+    answerable=True,
+    method="rules",
+    prompt_version="threshold/x@1",
+    outputs_may_train=True,
+    round=1,
+    split="train",
+    split_unit="Article 7",
+)
+UNANSWERABLE: dict[str, Any] = {"answerable": False, "kind": "unanswerable", "answer": ABSTENTION}
+
+
+def refusal(row: dict[str, Any] | None = None, chunk: dict[str, Any] | None = None) -> str | None:
+    reason = check(dataclasses.replace(ROW, **(row or {})), dataclasses.replace(CHUNK, **(chunk or {})))
+    return reason.partition(":")[0] if reason else None
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        UNANSWERABLE,
+        {"answer": "They hold EUR 1000000 by 31 December 2014. [Act Article 7(1)]"},
+        {"answer": "Within 3 months, as Article 9(2) says. [Act Article 7(1)]"},
+        {"answer": "A ratio of 4.5 %. [Act Article 7]", "citation": "Act Article 7"},
+        {"question": "Under Act Article 7(1), what must banks do before they report to the authority?"},
+        {"reasoning": "the question asks for the “Which ratio must banks hold”"},
+    ],
+)
+def test_sound_rows_pass(row: dict[str, Any]) -> None:
+    assert refusal(row) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"question": None}, "question_empty"),
+        ({"question": "   "}, "question_empty"),
+        ({"answer": None}, "answer_empty"),
+        ({"answer": " [Act Article 7(1)]"}, "citation"),
+        ({"question": "Banks hold a ratio under Act Article 7(1)."}, "question_form"),
+        ({"question": "which ratio must banks hold under Act Article 7(1)?"}, "question_form"),
+        ({"question": "Which ratio applies?"}, "question_length"),
+        ({"question": "Which " + "very " * 80 + "high ratio applies?"}, "question_length"),
+        ({"question": "Which ratio does the text above give for banks?"}, "stands_alone"),
+        ({"question": "Which ratio must banks hold under this Article?"}, "stands_alone"),
+        ({"question": "What must they report to the authority each year?"}, "stands_alone"),
+        ({"question": "Which of the following ratios must banks hold?"}, "stands_alone"),
+        ({"answer": ABSTENTION}, "abstention"),
+        ({"answer": "I don\u2019t know"}, "abstention"),
+        ({**UNANSWERABLE, "answer": "I do not know."}, "abstention"),
+        ({**UNANSWERABLE, "answer": f"{ABSTENTION} [Act Article 7(1)]"}, "abstention"),
+        ({"answer": "Banks shall hold a ratio of 4,5 %."}, "citation"),
+        ({"answer": "Banks shall hold a ratio of 4,5 %. [Act Article 7(2)]"}, "citation"),
+        ({"answer": "A ratio of 4,5 %. [Act Article 8]", "citation": "Act Article 8"}, "citation"),
+        ({"answer": "A ratio of 4,5 %. [Act Article 71]", "citation": "Act Article 71"}, "citation"),
+        ({"answer": "word " * 151 + "[Act Article 7(1)]"}, "answer_length"),
+        ({"answer": "Which ratio must banks hold under Act Article 7(1)? [Act Article 7(1)]"}, "echo"),
+        ({"answer": "Banks shall hold a ratio of 5,5 %. [Act Article 7(1)]"}, "numbers"),
+        ({"answer": "Within four months. [Act Article 7(1)]"}, "numbers"),
+        ({"answer": "By 7 December 2014. [Act Article 7(1)]"}, "dates"),
+        ({"answer": "As Article 9(1) says. [Act Article 7(1)]"}, "references"),
+        ({"reasoning": "it says “banks may hold any ratio they like”"}, "quotations"),
+        ({"answer": "It says “banks may hold any ratio”. [Act Article 7(1)]"}, "quotations"),
+    ],
+)
+def test_unsound_rows_are_refused_by_the_filter_of_that_name(row: dict[str, Any], name: str) -> None:
+    assert refusal(row) == name
+
+
+def test_a_suspect_chunk_gives_no_row_and_a_formula_no_figure() -> None:
+    assert refusal(chunk={"suspect_instruction": True}) == "suspect_source"
+    assert refusal(chunk={"has_formula": True}) == "formula"
+    assert refusal({"answer": "Banks shall hold a ratio. [Act Article 7(1)]"}, {"has_formula": True}) is None
+    assert refusal(UNANSWERABLE, {"has_formula": True}) is None
+
+
+def test_every_filter_has_been_seen_to_refuse() -> None:
+    tried = {mark.args[1][n][1] for mark in _marks() for n in range(len(mark.args[1]))}
+    assert set(quality.FILTERS) == tried | {"suspect_source", "formula"}
+
+
+def _marks() -> list[pytest.Mark]:
+    return test_unsound_rows_are_refused_by_the_filter_of_that_name.pytestmark  # type: ignore[attr-defined, no-any-return]  # pytest adds it
+
+
+def test_numbers_are_compared_in_one_spelling() -> None:
+    assert numbers_in("4,5 % of EUR 1 000 000, three times") == {"4.5", "1000000", "3"}
+    assert numbers_in("4.5 of 1000000, 3 times") == {"4.5", "1000000", "3"}
+    assert numbers_in("Article 92(1), no one") == {"92", "1"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What must banks report under Act Article 7?", "What shall banks report under Act Article 7?"),
+        ("Under Act Article 7, what must banks report?", "What must banks report under Act Article 7?"),
+        ("What must banks report to the authority each year?", "What must banks report to the authority, each year?"),
+        ("What must all the banks report each year?", "What must all the banks report each year under Article 7?"),
+        ("Which reports must banks submit to their authority?", "Which report must banks submit to its authority?"),
+    ],
+)
+def test_near_duplicates_are_found(one: str, other: str) -> None:
+    questions = NearDuplicates()
+    questions.add("first", one)
+    assert questions.near(other) == "first"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What must banks report under Act Article 7?", "What must banks report under Act Article 8?"),
+        ("What must banks report under Act Article 7(1)?", "What must banks report under Act Article 7(2)?"),
+        ("How does the act define 'loss'?", "How does the act define 'loss rate'?"),
+        ("How does the act define \u2018loss\u2019?", "How does the act define \u2018cost\u2019?"),
+        ("Who must hold a ratio of 4,5 % at all times?", "Who must hold a ratio of 6 % at all times?"),
+        ("What must banks report?", "Which body authorises insurers in another Member State?"),
+    ],
+)
+def test_another_article_term_or_number_is_another_question(one: str, other: str) -> None:
+    questions = NearDuplicates()
+    questions.add("first", one)
+    assert questions.near(other) is None
+
+
+def test_a_question_without_article_is_compared_with_all() -> None:
+    questions = NearDuplicates()
+    questions.add("first", "Which competent authority must grant the permission to institutions, see Article 7?")
+    assert questions.near("Which competent authority must grant the permission to institutions, see?") == "first"
+
+
+def test_near_names_the_most_similar_of_several() -> None:
+    questions = NearDuplicates()
+    questions.add("near", "Which reports must every bank submit to its authority each year in the union now?")
+    questions.add("nearest", "Which reports must every bank submit to its authority each year in the Union?")
+    assert (
+        questions.near("Which reports must every bank submit to their authority each year in the Union?") == "nearest"
+    )
