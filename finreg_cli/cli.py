@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -36,12 +36,12 @@ models_app = typer.Typer(help="The small model that runs without a hub.", no_arg
 app.add_typer(models_app, name="models")
 
 
-class Output(str, Enum):
+class Output(StrEnum):
     text = "text"
     json = "json"
 
 
-class Template(str, Enum):
+class Template(StrEnum):
     local = "local"
     spark = "spark"
 

@@ -82,27 +82,36 @@ def comparisons(metrics: Iterable[Metric]) -> list[Comparison]:
 
 
 _HEADLINES: dict[Verdict, str] = {
-    "better": "The tuned model answers better than its base",
-    "worse": "The tuned model answers worse than its base",
-    "unclear": "No difference between the tuned model and its base can be claimed",
-    "too_few": "Too few articles to claim a difference between the tuned model and its base",
-    "not_compared": "Measured, not compared: one model answered",
+    "better": "the tuned model answers better than its base",
+    "worse": "the tuned model answers worse than its base",
+    "unclear": "no difference between the tuned model and its base can be claimed",
+    "too_few": "too few articles to claim a difference between the tuned model and its base",
+    "not_compared": "measured, not compared, because one model answered,",
 }
 
 
 def headline(compared: Sequence[Comparison]) -> str:
-    """One sentence on the headline metric, in each context mode; a loss anywhere else is said in the same breath."""
+    """One sentence on the headline metric, in each context mode; every other claim is said in the same breath."""
     whole = [each for each in compared if each.slice == WHOLE]
     contexts: dict[Verdict, list[str]] = {}
     for each in whole:
         if each.metric == HEADLINE:
             contexts.setdefault(each.verdict, []).append(f"{each.context} context")
     said = "; ".join(f"{_HEADLINES[verdict]} {' and '.join(modes)}" for verdict, modes in contexts.items())
-    lost = [f"{each.title} ({each.context} context)" for each in whole if each.verdict == "worse"]
-    lost = [each for each in lost if not each.startswith(TITLES[HEADLINE])]
     if not said:
         return "No answerable row was evaluated"
-    return f"{said}; it does worse on {', '.join(lost)}" if lost else said
+    others = [each for each in whole if each.metric != HEADLINE]
+    return f"By {TITLES[HEADLINE]}, {said}" + _also("better", others) + _also("worse", others)
+
+
+def _also(verdict: Verdict, others: Sequence[Comparison]) -> str:
+    """``; it does better on exact match, right citations (with context)``; nothing where there is no such claim."""
+    titles: dict[str, list[str]] = {}
+    for each in others:
+        if each.verdict == verdict:
+            titles.setdefault(each.context, []).append(each.title)
+    claimed = ", ".join(f"{', '.join(names)} ({context} context)" for context, names in titles.items())
+    return f"; it does {verdict} on {claimed}" if claimed else ""
 
 
 _OPENINGS: dict[Verdict, str] = {

@@ -14,7 +14,10 @@ from finreg_cli.errors import ModelMissing, StageFailed
 
 
 class XllamacppAnswerer:
-    """Answers greedily, one prompt at a time.
+    """Answers greedily, one prompt at a time; the model is loaded at the first of them.
+
+    Loading late spares a run whose answers are all cached, and keeps xllamacpp from its one trap: a server that is
+    dropped before it has answered anything never ends (seen in 2026.10).
 
     Each prompt is computed alone and from its first token: a batch of several, or a reused prefix, would sum in another
     order, and an answer could depend on its neighbours.
@@ -29,8 +32,9 @@ class XllamacppAnswerer:
         if not gguf.is_file():
             raise ModelMissing(f"there is no GGUF file {gguf}", "finreg models pull")
         self._gguf = gguf
+        self._context_length, self._threads = context_length, threads
         self._identity: str | None = None
-        self._server: Any = _open(gguf, context_length, threads)
+        self._server: Any = None
 
     @property
     def identity(self) -> str:
@@ -46,6 +50,8 @@ class XllamacppAnswerer:
             StageFailed: a prompt is longer than the context; the answers before it were yielded.
         """
         for number, prompt in enumerate(prompts, start=1):
+            if self._server is None:
+                self._server = _open(self._gguf, self._context_length, self._threads)
             reply = self._server.handle_chat_completions(
                 {
                     "messages": [asdict(message) for message in prompt],

@@ -26,7 +26,7 @@ from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.stages.base import Run, StageResult
 from finreg_cli.tasks import regulation_qa
 from finreg_cli.tracking.base import TrackedRun, Tracker
-from finreg_cli.training.base import Trainer, TrainingJob, TrainingResult
+from finreg_cli.training.base import Trainer, TrainingJob
 
 LOWER_IS_BETTER = {"eval_loss": True, "token_accuracy": False}
 
@@ -74,8 +74,8 @@ def finetune(run: Run, lakehouse: Lakehouse, trainer: Trainer, tracker: Tracker)
     skipped = int(best.metrics.get("skipped_rows", 0))
     if skipped:
         result.warnings.append(
-            f"{skipped} rows are longer than finetune.context_length ({config.finetune.context_length} tokens) and were "
-            f"left out of training: {Path(best.model_uri or '').parent / 'result.json'} names them"
+            f"{skipped} rows are longer than finetune.context_length ({config.finetune.context_length} tokens) and "
+            f"were left out of training: {Path(best.model_uri or '').parent / 'result.json'} names them"
         )
     result.saw(lakehouse, FT_TRAINING, FT_EVAL, FINETUNE_RUNS)
     return result
@@ -101,7 +101,8 @@ def _choose_rows(config: Config, lakehouse: Lakehouse) -> tuple[set[str], dict[s
     if not chosen:
         left_out = {reason: count for reason, count in reasons.items() if count}
         raise NothingToDo(
-            f"there are no rows to train on in {lakehouse.location(QA_DATASET)} (split train; left out: {left_out or 'none'})",
+            f"there are no rows to train on in {lakehouse.location(QA_DATASET)} (split train; left out: "
+            f"{left_out or 'none'})",
             "run 'finreg generate' with the same configuration first; 'finreg status' shows what is there",
         )
     return set(chosen), {"rows": len(chosen), "left_out": {k: v for k, v in reasons.items() if v}}

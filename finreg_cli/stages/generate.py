@@ -1,7 +1,7 @@
 """generate: chunks become question-answer rows, by rules or by a language model, on one path.
 
-Propose rows for every chunk, drop what cannot stand, choose by the mix, write what is new, check it, commit as it comes.
-Chunks are streamed twice (once to choose, once to write); held in memory are only ids and questions.
+Propose rows for every chunk, drop what cannot stand, choose by the mix, write what is new, check it, commit it as it
+comes. Chunks are streamed twice (once to choose, once to write); held in memory are only ids and questions.
 """
 
 from __future__ import annotations
@@ -78,12 +78,14 @@ def generate(run: Run, lakehouse: Lakehouse, writer: RowWriter | None, resplit: 
     commits = _Commits(run.run_id, lakehouse)
     version_before = lakehouse.version(QA_DATASET)
     try:
-        with run.progress.track("generate", len(plan.wanted), "rows") as advance:
-            with closing(_produce(config, lakehouse, writer, plan)) as rows:
-                for written in rows:
-                    commits.add(written)
-                    if written.row.row_id in plan.wanted:
-                        advance(1)
+        with (
+            run.progress.track("generate", len(plan.wanted), "rows") as advance,
+            closing(_produce(config, lakehouse, writer, plan)) as rows,
+        ):
+            for written in rows:
+                commits.add(written)
+                if written.row.row_id in plan.wanted:
+                    advance(1)
     finally:  # also after Ctrl-C, a dead endpoint or a spent budget: what is finished is kept
         commits.flush()
         if settings or retired or lakehouse.version(QA_DATASET) != version_before:

@@ -128,7 +128,7 @@ def _lineage(lakehouse: Lakehouse) -> list[str]:
     lines.append(
         f"{run.training_table} version {run.training_version}"
         + (f" ({trained} rows)" if trained is not None else "")
-        + f" -> run {run.run_id} ({run.base_model}, {run.method}, learning rate {run.learning_rate:g}) -> {run.model_uri}"
+        + f" -> run {run.run_id} ({run.base_model}, {run.method}, lr {run.learning_rate:g}) -> {run.model_uri}"
     )
     evaluations: Counter[str] = Counter()
     where = {"finetune_run_id": run.run_id}

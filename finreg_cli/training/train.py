@@ -442,7 +442,8 @@ def _end_with_parent() -> None:
     """Ends this process when its standard input does, which happens however the parent ends."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not sys.stdin: Python could not close a stream at its end that a thread still waits on.
+        os.read(0, 1)
         # Not sys.exit: this is not the main thread, and a checkpoint cut short is recognised.
         os._exit(1)
 

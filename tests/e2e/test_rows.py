@@ -71,7 +71,7 @@ def test_a_second_run_does_nothing_and_writes_nothing(finreg, project, tmp_path)
     assert second[0]["counts"]["read"] == 0
     assert second[1]["counts"]["kept"] == 0
     for before, after in zip(first, second, strict=True):
-        assert {name: each for name, each in before["tables"].items()} == after["tables"]
+        assert before["tables"] == after["tables"]
 
 
 def test_rows_of_a_document_that_is_gone_are_retired(finreg, project, tmp_path):
@@ -120,7 +120,8 @@ def test_both_engines_make_the_same_rows(finreg, project, tmp_path, sail):
 LLM = """
 generate: {{method: llm, validation_fraction: 0.3, rows_per_chunk: 1, limit: 12}}
 endpoints:
-  generator: {{model: writer, base_url: "{url}", api_key_env: TEST_KEY, max_concurrency: 4, price: {{input: 1, output: 2}}}}
+  generator:
+    {{model: writer, base_url: "{url}", api_key_env: TEST_KEY, max_concurrency: 4, price: {{input: 1, output: 2}}}}
 """
 KEY = {"TEST_KEY": "sk-a-secret-that-goes-nowhere"}
 

@@ -74,15 +74,15 @@ def test_findings_say_what_got_better_what_got_worse_and_what_cannot_be_said() -
         "nothing can be claimed in deadline (n=3)",
     ]
     assert claims.headline(together) == (
-        "The tuned model answers better than its base with context; it does worse on wrong abstentions (with context)"
+        "By token F1, the tuned model answers better than its base with context; it does worse on wrong abstentions (with context)"
     )
 
 
 def test_the_headline_tells_the_contexts_apart() -> None:
     together = [*compared(0.28, 0.46), *compared(-0.1, 0.1, context="without")]
     assert claims.headline(together) == (
-        "The tuned model answers better than its base with context; "
-        "No difference between the tuned model and its base can be claimed without context"
+        "By token F1, the tuned model answers better than its base with context; "
+        "no difference between the tuned model and its base can be claimed without context"
     )
     assert claims.headline([]) == "No answerable row was evaluated"
 

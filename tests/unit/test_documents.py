@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from fakes import pdf_files
 
+from fakes import pdf_files
 from finreg_cli.documents import layout
 from finreg_cli.documents.base import ReadFile, SourceFile, UnreadableFile
 from finreg_cli.documents.layout import LINE_HYPHEN, Hyphens, Line

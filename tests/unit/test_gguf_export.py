@@ -130,7 +130,7 @@ def test_what_is_no_model_is_said_so(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF and then nothing that makes sense")
     with pytest.raises(ModelMissing, match="cannot be loaded"):
-        XllamacppAnswerer(broken)
+        next(XllamacppAnswerer(broken).answers(_prompts(1), max_tokens=4))
 
 
 # --- the real model, where it was pulled -------------------------------------------------------------------------------
@@ -153,7 +153,6 @@ def test_our_tokenizer_counts_exactly_as_llama_cpp_does() -> None:
 @pulled
 def test_both_runtimes_render_a_chat_alike() -> None:
     """llama.cpp has a template engine of its own: the prompt must be the one that the training saw."""
-    from finreg_cli.training.gguf_export import dequantised
     from finreg_cli.training.train import render_prompt
 
     transformers = pytest.importorskip("transformers", reason="needs the extra 'train'")
@@ -183,6 +182,8 @@ def test_dequantising_agrees_with_transformers() -> None:
 
 def _post(answerer: XllamacppAnswerer, path: str, body: dict[str, Any]) -> dict[str, Any]:
     """Asks the loopback server that xllamacpp runs; the answerer itself calls it in the process."""
+    if answerer._server is None:  # it loads at its first prompt
+        list(answerer.answers(_prompts(1), max_tokens=1))
     request = urllib.request.Request(
         answerer._server.listening_address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import pdf_files
 
+from fakes import pdf_files
 from finreg_cli.config import Config
 from finreg_cli.documents.base import ReadFile, SourceFile, UnreadableFile
 from finreg_cli.documents.pool import SupervisedReader

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fakes.assignments import assignment, assignments, chunk, configuration
 from fakes.openai_server import FakeOpenAI
-
 from finreg_cli.domain.chat_format import ABSTENTION
 from finreg_cli.errors import BudgetReached, ConfigError, EndpointError
 from finreg_cli.llm.base import Assignment, Written

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakes.openai_server import FakeOpenAI
 from langchain_core.messages import HumanMessage
 
+from fakes.openai_server import FakeOpenAI
 from finreg_cli.config import Endpoint
 from finreg_cli.errors import ConfigError, EndpointError
 from finreg_cli.llm.base import Reply

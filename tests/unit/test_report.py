@@ -181,7 +181,7 @@ def test_what_a_model_or_a_document_says_is_text(report: Report) -> None:
 
 def test_the_headline_says_what_got_worse_as_well(report: Report) -> None:
     assert heading(report) == (
-        "The tuned model answers better than its base with context; it does worse on wrong abstentions (with context)."
+        "By token F1, the tuned model answers better than its base with context; it does worse on wrong abstentions (with context)."
     )
 
 
@@ -240,7 +240,7 @@ def test_one_model_without_a_run_and_without_a_curve_is_reported_too(report: Rep
     )
     page = Page(render(alone))
     assert page.open == []
-    assert "Measured, not compared: one model answered with context" in page.text
+    assert "measured, not compared, because one model answered, with context" in page.text
     assert "Best answers (2 of 2)" in page.text
     assert "Worst answers (2 of 2)" in page.text
     assert "Training curve" not in render(alone)
