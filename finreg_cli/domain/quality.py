@@ -56,6 +56,16 @@ def check(row: QaRow, chunk: Chunk) -> str | None:
     return None
 
 
+def check_blank(row: QaRow, chunk: Chunk) -> str | None:
+    """Why a row need not be written at all, before anything is paid for it: what its chunk could never pass."""
+    suspect = _suspect_source(row, chunk)
+    if suspect:
+        return f"suspect_source: {suspect}"
+    if chunk.has_formula and row.kind == "threshold":
+        return "formula: a question on figures from a chunk whose formulas did not survive the PDF"
+    return None
+
+
 def _suspect_source(row: QaRow, chunk: Chunk) -> str | None:
     return "the chunk seems to hold an instruction to a language model" if chunk.suspect_instruction else None
 

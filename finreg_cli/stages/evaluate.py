@@ -23,6 +23,7 @@ from finreg_cli.domain.records import (
     EVALUATION_METRICS,
     EVALUATION_PREDICTIONS,
     FINETUNE_RUNS,
+    FT_EVAL,
     FT_TRAINING,
     QA_DATASET,
     FinetuneRun,
@@ -31,7 +32,7 @@ from finreg_cli.domain.records import (
     Prediction,
     QaRow,
 )
-from finreg_cli.errors import ConfigError, NothingToDo
+from finreg_cli.errors import ConfigError, NothingToDo, StageFailed
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.llm.base import Answerer, Reply, ReplyCache
 from finreg_cli.reports.base import AnsweredRow, Report, TableRead, WriteReport
@@ -69,6 +70,7 @@ def evaluate(
 
     Raises:
         NothingToDo: there are no validation rows, or no training run though ``tuned`` is to be evaluated.
+        StageFailed: the model was trained on an article that is on the validation side now.
         ConfigError: ``evaluate.run`` is not a finished run.
     """
     config = run.config.evaluate
@@ -115,6 +117,8 @@ def _plan(config: Config, lakehouse: Lakehouse) -> Plan:
     if version is None or not rows:
         raise _no_validation_rows(config, lakehouse)
     finetune = _finetune_run(config, lakehouse) if "tuned" in config.evaluate.models else None
+    if finetune:
+        _refuse_what_it_has_seen(lakehouse, finetune, rows)
     return Plan(rows, version, finetune)
 
 
@@ -164,6 +168,22 @@ def _named_run(wanted: str, runs: Sequence[FinetuneRun], finished: Sequence[Fine
     problem = "is not in finetune_runs" if found is None else f"is {found.state}, not finished"
     there = ", ".join(sorted(each.run_id for each in finished)) or "none; run 'finreg finetune' first"
     raise ConfigError(f"evaluate.run: {wanted!r} {problem}", f"finished runs: {there}")
+
+
+def _refuse_what_it_has_seen(lakehouse: Lakehouse, finetune: FinetuneRun, rows: Sequence[QaRow]) -> None:
+    """The split never moves a row by itself, but ``generate --resplit`` does, and a model keeps what it was taught."""
+    seen: set[str] = set()
+    for table, version in ((FT_TRAINING, finetune.training_version), (FT_EVAL, None)):
+        for batch in lakehouse.read(table, ["group_key"], version=version):
+            seen.update(batch.column("group_key").to_pylist())
+    units = {row.split_unit for row in rows}
+    leaked = sorted(units & seen)
+    if leaked:
+        raise StageFailed(
+            f"{finetune.run_id} has seen {len(leaked)} of the {len(units)} validation articles: "
+            f"{', '.join(leaked[:3])}",
+            "the rows were split anew since it was trained: run 'finreg finetune' with the same configuration",
+        )
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def _plan(run: Run, lakehouse: Lakehouse, writer: RowWriter | None) -> _Plan:
             plan.chunks += 1
             for row in _proposals(config, chunk, writer):
                 plan.proposed += 1
-                reason = quality.check(row, chunk) if writer is None else None
+                reason = quality.check_blank(row, chunk) if writer else quality.check(row, chunk)
                 if reason:
                     plan.refused[row.row_id] = ("check", reason)
                 else:
@@ -228,16 +228,15 @@ def _produce(
     config: Config, lakehouse: Lakehouse, writer: RowWriter | None, plan: _Plan
 ) -> Generator[Written, None, None]:
     """Every wanted row and every refused one, with its reason."""
-    if writer is not None:
-        yield from _by_model(config, lakehouse, writer, plan)
-        return
     for chunk in _chunks(lakehouse):
-        for row in _proposals(config, chunk, None):
+        for row in _proposals(config, chunk, writer):
             if row.row_id in plan.refused:
                 step, reason = plan.refused[row.row_id]
                 yield Written(row, step, reason)
-            elif row.row_id in plan.wanted:
+            elif row.row_id in plan.wanted and writer is None:
                 yield Written(row)
+    if writer is not None:
+        yield from _by_model(config, lakehouse, writer, plan)
 
 
 def _by_model(config: Config, lakehouse: Lakehouse, writer: RowWriter, plan: _Plan) -> Iterator[Written]:

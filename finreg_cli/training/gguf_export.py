@@ -126,12 +126,16 @@ def f16_gguf(folder: Path) -> Path:
             f"{folder} holds no llama model with its {METADATA}, so it cannot become a GGUF file",
             "finreg finetune (it makes the folder), or answer with transformers",
         )
+    from safetensors import SafetensorError
+
     try:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
             export(folder, Path(scratch) / target.name)
             os.replace(Path(scratch) / target.name, target)
     except OSError as error:
         raise StageFailed(f"{target} cannot be written: {error}", "free some space and run it again") from error
+    except SafetensorError as error:
+        raise ModelMissing(f"the weights in {folder} cannot be read: {error}", f"remove {folder.parent}") from error
     return target
 
 

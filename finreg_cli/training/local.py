@@ -18,7 +18,7 @@ from finreg_cli.errors import ConfigError, MissingExtra, TrainingFailed
 from finreg_cli.training import fetched
 from finreg_cli.training.base import TrainingJob, TrainingResult
 from finreg_cli.training.gguf_export import dequantised
-from finreg_cli.training.train import Params, fingerprint, finished, read_metrics, read_rows
+from finreg_cli.training.train import Params, Unusable, fingerprint, finished, read_metrics, read_rows
 
 _POLL_SECONDS = 0.3
 _LAST_LINES = 12
@@ -37,7 +37,11 @@ class LocalTrainer:
             TrainingFailed: with the last lines of the log.
         """
         params = {**job.params, "output": str(job.output)}
-        done = finished(job.output, fingerprint(read_rows(job.rows), Params.of(params)))
+        try:
+            identity = fingerprint(read_rows(job.rows), Params.of(params))
+        except Unusable as error:
+            raise TrainingFailed(str(error), "finreg generate writes such rows anew") from None
+        done = finished(job.output, identity)
         if done is not None:
             return TrainingResult(job.output, done)
         _require_extra()
@@ -48,7 +52,7 @@ class LocalTrainer:
         params_file.write_text(yaml.safe_dump(params, sort_keys=True))
         command = [sys.executable, "-m", "finreg_cli.training.train", str(job.rows), str(params_file)]
         code = _run([*command, "--end-with-stdin"], job, progress)
-        metrics = finished(job.output, fingerprint(read_rows(job.rows), Params.of(params)))
+        metrics = finished(job.output, identity)
         if code != 0 or metrics is None:
             raise _failure(code, job.log)
         return TrainingResult(job.output, metrics)

@@ -1,4 +1,4 @@
-"""A llama of a few thousand random weights as a GGUF file, with a tokenizer like SmolLM2's: real, and loaded at once."""
+"""A small llama of random weights as a GGUF file, with a tokenizer like SmolLM2's: real, and loaded at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gguf import GGUFWriter, TokenType
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-CONTEXT = 256
+CONTEXT = 1024
 WIDTH, INNER, LAYERS, HEADS, KEY_HEADS = 64, 96, 2, 4, 2
 TEXT = (
     "what shall an institution hold? own funds of 8 % of the amount under Article 92(1) of Regulation (EU) No 575/2013"
@@ -18,7 +18,8 @@ _ASCII = [*map(chr, range(33, 127)), "\u0120", "\u010a"]
 """Printable characters, blank and newline as byte-level BPE writes them: whatever the model says is readable text."""
 
 TEMPLATE = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% for message in messages %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 

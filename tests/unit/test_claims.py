@@ -74,7 +74,8 @@ def test_findings_say_what_got_better_what_got_worse_and_what_cannot_be_said() -
         "nothing can be claimed in deadline (n=3)",
     ]
     assert claims.headline(together) == (
-        "By token F1, the tuned model answers better than its base with context; it does worse on wrong abstentions (with context)"
+        "By token F1, the tuned model answers better than its base with context; "
+        "it does worse on wrong abstentions (with context)"
     )
 
 

