@@ -156,7 +156,7 @@ class Finetune(Section):
     )
     select_by: Literal["eval_loss", "token_accuracy"] = Field("eval_loss", description="measured on ft_eval only")
     eval_fraction: float = Field(0.1, gt=0, lt=1, description="share of the training units that becomes ft_eval")
-    max_rows: int | None = Field(None, ge=2, description="the most training rows, lowest row_id first")
+    max_rows: int | None = Field(None, ge=2, description="the most training rows, chosen by a hash; null: all")
     context_length: int = Field(2048, ge=64, description="tokens; a longer row is reported and left out")
     batch_size: int = Field(4, ge=1, description="rows an optimiser step")
     save_steps: int = Field(10, ge=1, description="optimiser steps between two checkpoints")
@@ -167,7 +167,7 @@ class Evaluate(Section):
     run: str | None = Field(None, description="run_id in finetune_runs; null: the last selected one")
     models: list[Literal["base", "tuned"]] = Field(["base", "tuned"], min_length=1)
     context: list[ContextMode] = Field(["with", "without"], min_length=1)
-    limit: int | None = Field(None, ge=1, description="the most validation rows, lowest row_id first")
+    limit: int | None = Field(None, ge=1, description="the most validation rows, chosen by a hash; null: all")
     max_new_tokens: int = Field(160, ge=8, description="the most tokens of an answer")
 
 

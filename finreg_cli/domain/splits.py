@@ -15,6 +15,15 @@ def unit_fraction(seed: int, work_id: str, unit: str) -> float:
     return int(digest, 16) / float(16 ** len(digest))
 
 
+def sampling_key(row_id: str) -> str:
+    """An order for taking some rows of many, stable from run to run.
+
+    Not the row ids' own: of a kind with rows to spare the mix has kept the lowest, so the lowest ids of the whole are
+    mostly of such kinds.
+    """
+    return content_hash("sample", row_id)
+
+
 def split_of(seed: int, work_id: str, unit: str, validation_fraction: float) -> Split:
     """The side of a unit: validation where its fraction of 1 is below ``validation_fraction``.
 

@@ -32,6 +32,7 @@ from finreg_cli.domain.records import (
     Prediction,
     QaRow,
 )
+from finreg_cli.domain.splits import sampling_key
 from finreg_cli.errors import ConfigError, NothingToDo, StageFailed
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.llm.base import Answerer, Reply, ReplyCache
@@ -123,12 +124,11 @@ def _plan(config: Config, lakehouse: Lakehouse) -> Plan:
 
 
 def _validation_rows(lakehouse: Lakehouse, version: int, limit: int | None) -> list[QaRow]:
-    """The rows by row_id; no more than ``limit`` are ever held."""
+    """A sample of ``limit`` rows, the same at every run; no more than that are ever held."""
     batches = lakehouse.read(QA_DATASET, where={"split": "validation", "retired_at": None}, version=version)
     rows = QA_DATASET.records(batches)
-    if limit is None:
-        return sorted(rows, key=lambda row: row.row_id)
-    return heapq.nsmallest(limit, rows, key=lambda row: row.row_id)
+    chosen = rows if limit is None else heapq.nsmallest(limit, rows, key=lambda row: sampling_key(row.row_id))
+    return sorted(chosen, key=lambda row: row.row_id)
 
 
 def _no_validation_rows(config: Config, lakehouse: Lakehouse) -> NothingToDo:

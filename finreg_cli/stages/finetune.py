@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from finreg_cli.config import Config
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.records import FINETUNE_RUNS, FT_EVAL, FT_TRAINING, QA_DATASET, FinetuneRun, QaRow, TrainingRow
-from finreg_cli.domain.splits import unit_fraction
+from finreg_cli.domain.splits import sampling_key, unit_fraction
 from finreg_cli.errors import NothingToDo, TrainingFailed
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.stages.base import Run, StageResult
@@ -85,7 +85,7 @@ def finetune(run: Run, lakehouse: Lakehouse, trainer: Trainer, tracker: Tracker)
 
 
 def _choose_rows(config: Config, lakehouse: Lakehouse) -> tuple[set[str], dict[str, Any]]:
-    """The ids to train on (lowest row_id first under ``max_rows``), and why others stay away."""
+    """The ids to train on (a sample of ``max_rows``, the same at every run), and why others stay away."""
     reasons: Counter[str] = Counter()
     ids: list[str] = []
     for batch in lakehouse.read(QA_DATASET, ["row_id", "retired_at", "outputs_may_train"], where={"split": "train"}):
@@ -96,7 +96,8 @@ def _choose_rows(config: Config, lakehouse: Lakehouse) -> tuple[set[str], dict[s
                 reasons["outputs_may_not_train"] += 1
             else:
                 ids.append(row["row_id"])
-    chosen = ids if config.finetune.max_rows is None else heapq.nsmallest(config.finetune.max_rows, ids)
+    most = config.finetune.max_rows
+    chosen = ids if most is None else heapq.nsmallest(most, ids, key=sampling_key)
     reasons["beyond_max_rows"] = len(ids) - len(chosen)
     if not chosen:
         left_out = {reason: count for reason, count in reasons.items() if count}

@@ -295,14 +295,17 @@ def test_another_answer_length_is_another_question_to_the_cache(bench: Bench) ->
     assert bench.evaluate("e2", max_new_tokens=20).counts["from_cache"] == 0
 
 
-def test_only_living_validation_rows_take_part_lowest_row_id_first(bench: Bench) -> None:
+def test_only_living_validation_rows_take_part_and_a_sample_is_the_same_every_time(bench: Bench) -> None:
     bench.rows(
         threshold(70, split="train", row_id="row-00a"), threshold(71, retired_at=datetime.now(UTC), row_id="row-00b")
     )
     bench.evaluate("e1")
     assert {each.row_id for each in bench.predictions("e1")} == {"row-01-u", *(f"row-0{nth}" for nth in range(1, 9))}
-    bench.evaluate("e2", limit=3)
-    assert {each.row_id for each in bench.predictions("e2")} == {"row-01", "row-01-u", "row-02"}
+    for run_id, limit in (("e2", 3), ("e3", 3), ("e4", 5)):
+        bench.evaluate(run_id, limit=limit)
+    three, again, five = ({each.row_id for each in bench.predictions(run_id)} for run_id in ("e2", "e3", "e4"))
+    assert len(three) == 3
+    assert three == again < five
 
 
 def test_the_tracked_run_has_the_figures_the_dataset_and_the_report(bench: Bench) -> None:

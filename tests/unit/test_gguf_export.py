@@ -85,11 +85,19 @@ def test_both_runtimes_give_the_same_answers(tiny: Path) -> None:
 
 
 def test_an_answer_depends_on_its_prompt_alone(tiny: Path) -> None:
-    answerer = XllamacppAnswerer(f16_gguf(tiny))
-    prompts = _prompts(4)
+    answerer = XllamacppAnswerer(f16_gguf(tiny), workers=3)
+    prompts = _prompts(8)
     in_order = list(answerer.answers(prompts, 24))
     assert list(answerer.answers(prompts[::-1], 24))[::-1] == in_order
-    assert list(XllamacppAnswerer(f16_gguf(tiny)).answers(prompts[2:3], 24)) == in_order[2:3]
+    assert list(XllamacppAnswerer(f16_gguf(tiny), workers=1).answers(prompts[2:3], 24)) == in_order[2:3]
+
+
+def test_answers_that_nobody_waits_for_any_more_are_not_computed(tiny: Path) -> None:
+    answerer = XllamacppAnswerer(f16_gguf(tiny), workers=1)
+    answers = answerer.answers(_prompts(400), 24)
+    first = next(answers)
+    answers.close()  # returns: what was computed just then is finished, the others are dropped
+    assert list(answerer.answers(_prompts(1), 24)) == [first]
 
 
 def test_the_identity_is_of_the_weights(tiny: Path, tmp_path: Path) -> None:
@@ -182,11 +190,12 @@ def test_dequantising_agrees_with_transformers() -> None:
 
 def _post(answerer: XllamacppAnswerer, path: str, body: dict[str, Any]) -> dict[str, Any]:
     """Asks the loopback server that xllamacpp runs; the answerer itself calls it in the process."""
-    if answerer._server is None:  # it loads at its first prompt
-        list(answerer.answers(_prompts(1), max_tokens=1))
+    list(answerer.answers(_prompts(1), max_tokens=1))  # it loads at its first prompt
+    server = answerer._idle.get()
     request = urllib.request.Request(
-        answerer._server.listening_address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        server.listening_address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request) as response:
         reply: dict[str, Any] = json.load(response)
+    answerer._idle.put(server)
     return reply

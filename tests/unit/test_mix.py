@@ -8,9 +8,11 @@ from collections import Counter
 import pytest
 
 from finreg_cli.config import Generate
+from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.mix import LARGEST_SHARE, Candidate, select
 
 DEFAULT = dict(Generate(method="rules").kinds)
+from finreg_cli.domain.splits import sampling_key
 
 
 def candidates(**counts: int) -> list[Candidate]:
@@ -85,3 +87,16 @@ def test_never_more_than_the_limit(limit: int) -> None:
 
 def test_nothing_of_nothing() -> None:
     assert select([], DEFAULT, 2, None) == set()
+
+
+def test_a_sample_of_the_kept_rows_favours_no_kind() -> None:
+    """Taking the lowest row ids would: of the kind with rows to spare only low ones were kept."""
+    many = [Candidate(content_hash("many", nth), "requirement", f"c{nth}") for nth in range(5_000)]
+    few = [Candidate(content_hash("few", nth), "definition", f"d{nth}") for nth in range(200)]
+    kinds = {each.row_id: each.kind for each in many + few}
+    kept = select(many + few, {"requirement": 0.5, "definition": 0.5}, rows_per_chunk=1, limit=None)
+    share = sum(kinds[row_id] == "requirement" for row_id in kept) / len(kept)
+    sample = sorted(kept, key=sampling_key)[:100]
+    assert abs(sum(kinds[row_id] == "requirement" for row_id in sample) / 100 - share) < 0.12
+    lowest = sorted(kept)[:100]
+    assert sum(kinds[row_id] == "requirement" for row_id in lowest) / 100 > share + 0.2
