@@ -10,9 +10,9 @@ import pytest
 from finreg_cli.config import Generate
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.mix import LARGEST_SHARE, Candidate, select
+from finreg_cli.domain.splits import sampling_key
 
 DEFAULT = dict(Generate(method="rules").kinds)
-from finreg_cli.domain.splits import sampling_key
 
 
 def candidates(**counts: int) -> list[Candidate]:
