@@ -107,7 +107,14 @@ def _run(command: list[str], job: TrainingJob, progress: Progress) -> int:
     """The exit code. The process ends when this one does: its standard input is a pipe that nobody writes to."""
     with job.log.open("ab") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # Threads that sleep while they wait: on two free cores 15 % slower than threads that spin, but twice as
+            # fast or more as soon as another process wants one of the cores.
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
         )
         try:
             with progress.track(f"training {job.run_id}", None, "steps"):
