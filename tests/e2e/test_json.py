@@ -57,7 +57,8 @@ def test_the_whole_pipeline_with_a_real_model(finreg, golden, tmp_path):
     golden("json_all", {each["stage"]: shape(each | {"warnings": []}) for each in report["stages"]})
 
     tuned = report["stages"][2]["counts"]
-    steps = [json.loads(line) for line in (models(tmp_path) / tuned["selected"] / "metrics.jsonl").open()]
+    log = tmp_path / "lakehouse/_finreg/models" / tuned["selected"] / "metrics.jsonl"
+    steps = [json.loads(line) for line in log.read_text().splitlines()]
     losses = [each["value"] for each in steps if each["name"] == "eval_loss"]
     assert losses[-1] < 0.7 * losses[0], "six steps on 24 rows must teach the form"
     html = Path(tmp_path, report["stages"][3]["counts"]["report"]).read_text()
@@ -75,7 +76,3 @@ def test_the_whole_pipeline_with_a_real_model(finreg, golden, tmp_path):
     refused = finreg("evaluate", "--set", "generate.seed=8", "--set", "evaluate.limit=null")
     assert refused.returncode == 1
     assert "validation articles" in refused.stderr
-
-
-def models(folder: Path) -> Path:
-    return folder / "lakehouse/_finreg/models"
