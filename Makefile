@@ -23,6 +23,7 @@ demo: $(VENV)/.train ## the whole pipeline on the sample regulations: about ten 
 	$(FINREG) models pull
 	$(FINREG) all --config configs/local.yaml
 	@echo "open lakehouse/_finreg/reports/latest.html"
+	@echo "look: $(FINREG) status --lineage -c configs/local.yaml, or show qa_dataset -c configs/local.yaml"
 
 test: $(VENV)/.dev ## the fast tests (minutes)
 	$(FINREG) models pull

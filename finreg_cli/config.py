@@ -250,7 +250,9 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds a {type(raw).__name__}, not a mapping of keys", "finreg init > finreg.yaml")
+        raise ConfigError(
+            f"{path} holds a {type(raw).__name__}, not a mapping of keys", "finreg init FILE writes one with every key"
+        )
     base = raw.pop("extends", None)
     if base is None:
         return raw
@@ -261,8 +263,8 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
 
 def _where_configs_are(path: Path) -> str:
     near = sorted(path.parent.glob("*.y*ml")) or sorted(Path("configs").glob("*.y*ml"))
-    there = f"there is {', '.join(map(str, near[:5]))}; or " if near else ""
-    return f"{there}finreg init --for local > {path}"
+    there = f"there is {', '.join(map(str, near[:5]))}: name it with -c; or " if near else ""
+    return f"{there}finreg init {path}"
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,11 @@ def _source(config: Config) -> Iterator[Finding]:
 
 def _warehouse(config: Config) -> Iterator[Finding]:
     place = _nearest_existing(config.engine.warehouse)
-    if not os.access(place, os.W_OK):
-        yield Finding("fatal", "warehouse", f"{place} is not writable", "check its rights, or set engine.warehouse")
+    try:
+        tempfile.TemporaryFile(dir=place).close()  # rights alone say little of a read-only or full disk
+    except OSError as error:
+        message = f"{place} is not a folder that can be written: {error.strerror}"
+        yield Finding("fatal", "warehouse", message, "check its rights, or set engine.warehouse")
         return
     free = shutil.disk_usage(place).free
     message = f"{config.engine.warehouse}: {free / 1024**3:.1f} GiB free"

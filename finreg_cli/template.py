@@ -24,7 +24,9 @@ _TEMPLATES: dict[str, dict[str, Any]] = {
 
 _HEAD = """\
 # finreg: one file for four stages. Try it: finreg doctor, then finreg all.
-# Any key may be left out, except generate.method. ${NAME} and ${NAME:-default} read the environment.
+# init chose generate.method: rules, which needs no model; for rows written by a language model say llm and
+# configure endpoints.generator. Any other key may be left out. First set source.path.
+# ${NAME} and ${NAME:-default} read the environment.
 """
 
 

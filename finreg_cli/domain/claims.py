@@ -15,6 +15,9 @@ HEADLINE = "token_f1"
 
 Verdict = Literal["better", "worse", "unclear", "too_few", "not_compared"]
 
+ECHOED = ("citation_right",)
+"""No part of the headline: a citation can be copied from the context's first line, or from a question that names it."""
+
 TITLES = {
     "token_f1": "token F1",
     "rouge_l": "ROUGE-L",
@@ -100,7 +103,7 @@ def headline(compared: Sequence[Comparison]) -> str:
     said = "; ".join(f"{_HEADLINES[verdict]} {' and '.join(modes)}" for verdict, modes in contexts.items())
     if not said:
         return "No answerable row was evaluated"
-    others = [each for each in whole if each.metric != HEADLINE]
+    others = [each for each in whole if each.metric not in (HEADLINE, *ECHOED)]
     return f"By {TITLES[HEADLINE]}, {said}" + _also("better", others) + _also("worse", others)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 LARGEST_SHARE = 0.4
+CEILING_STEP = 1.1
+LEAST_KEPT = 0.25
 
 
 @dataclass(frozen=True, order=True)
@@ -27,7 +29,9 @@ def select(
     room. A kind that runs out of rows leaves its place to the others, but none of them may grow beyond twice its own
     share, nor beyond `LARGEST_SHARE`, unless its own share is larger. (Shares are counted anew over the kinds that
     have rows at all, so that a missing kind does not stop the others.) What stands above that ceiling in the end is
-    taken off again, highest row_id first; so with the default mix no kind exceeds 40 %.
+    taken off again, highest row_id first; so with the default mix no kind exceeds 40 %. Where that would leave less
+    than `LEAST_KEPT` of the rows, because the documents hold next to nothing of some kinds, the ceilings are raised
+    step by step, up to `LARGEST_SHARE`: a mix that can't be had is no reason to throw sound rows away.
 
     Args:
         candidates: in any order; the result does not depend on it.
@@ -42,7 +46,12 @@ def select(
     present = sum(kinds[kind] for kind in waiting)
     ceilings = {kind: max(kinds[kind] / present, min(LARGEST_SHARE, 2 * kinds[kind])) for kind in waiting}
     taken = _take(waiting, kinds, rows_per_chunk, limit)
-    return {candidate.row_id for candidate in _below_ceilings(taken, ceilings)}
+    kept = _below_ceilings(taken, ceilings)
+    highest = {kind: max(ceiling, LARGEST_SHARE) for kind, ceiling in ceilings.items()}
+    while len(kept) < LEAST_KEPT * len(taken) and ceilings != highest:
+        ceilings = {kind: min(ceiling * CEILING_STEP, highest[kind]) for kind, ceiling in ceilings.items()}
+        kept = _below_ceilings(taken, ceilings)
+    return {candidate.row_id for candidate in kept}
 
 
 def _take(

@@ -30,7 +30,7 @@ from finreg_cli.domain.records import (
     RejectedRow,
     SplitSettings,
 )
-from finreg_cli.errors import ConfigError, NothingToDo
+from finreg_cli.errors import ConfigError, EndpointError, NothingToDo
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.llm.base import Assignment, RowWriter, Usage, Written
 from finreg_cli.stages.base import Run, StageResult
@@ -72,10 +72,12 @@ def generate(run: Run, lakehouse: Lakehouse, writer: RowWriter | None, resplit: 
             )
         return result
 
-    if settings:
-        _record_split(lakehouse, settings, resplit)
+    moved = settings is not None and lakehouse.exists(QA_DATASET)
+    if settings and moved:
+        _move_rows(lakehouse, settings)
+        lakehouse.append(QA_SPLIT, QA_SPLIT.batches([settings]))
     retired = _retire_orphans(lakehouse)
-    commits = _Commits(run.run_id, lakehouse)
+    commits = _Commits(run.run_id, lakehouse, None if moved else settings)
     version_before = lakehouse.version(QA_DATASET)
     try:
         with (
@@ -88,7 +90,7 @@ def generate(run: Run, lakehouse: Lakehouse, writer: RowWriter | None, resplit: 
                     advance(1)
     finally:  # also after Ctrl-C, a dead endpoint or a spent budget: what is finished is kept
         commits.flush()
-        if settings or retired or lakehouse.version(QA_DATASET) != version_before:
+        if moved or retired or lakehouse.version(QA_DATASET) != version_before:
             _write_exports(lakehouse)
         if writer:
             result.counts["usage"] = _usage_counts(writer.usage)
@@ -100,8 +102,15 @@ def generate(run: Run, lakehouse: Lakehouse, writer: RowWriter | None, resplit: 
     result.counts |= {"kept": commits.kept, "retired": retired, "rejected": dict(commits.reasons.most_common())}
     result.counts |= _dataset_counts(lakehouse)
     if not result.counts["rows"]:
+        if commits.endpoint_failure:
+            url = config.endpoints.generator.base_url if config.endpoints.generator else None
+            raise EndpointError(
+                f"no row could be written, and {url} failed: {commits.endpoint_failure}",
+                "check endpoints.generator.base_url and the server behind it",
+            )
+        reasons = ", ".join(f"{name} {count}" for name, count in commits.reasons.most_common())
         raise NothingToDo(
-            f"no row could be kept of {len(plan.wanted)} wanted; reasons: {dict(commits.reasons) or 'none proposed'}",
+            f"no row could be kept of {len(plan.wanted)} wanted; reasons: {reasons or 'none was proposed'}",
             "'finreg show qa_rejected' shows each with its reason; check generate.kinds and the source documents",
         )
     result.warnings = _warnings(config, result)
@@ -124,6 +133,7 @@ class _Plan:
     splits: dict[str, str] = field(default_factory=dict)  # row_id -> split, of every row in `duplicates`
     wanted: set[str] = field(default_factory=set)
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)  # row_id -> (step, reason)
+    left_out: int = 0  # sound, but beyond the mix, rows_per_chunk or limit
     by_kind: Counter[str] = field(default_factory=Counter)
     duplicates: NearDuplicates = field(default_factory=NearDuplicates)
 
@@ -132,6 +142,7 @@ class _Plan:
             "chunks": self.chunks,
             "proposed": self.proposed,
             "refused": len(self.refused),
+            "left_out_by_the_mix": self.left_out,
             "already_there": len(self.known),
             "to_make": len(self.wanted),
             "to_make_by_kind": dict(self.by_kind.most_common()),
@@ -174,6 +185,7 @@ def _plan(run: Run, lakehouse: Lakehouse, writer: RowWriter | None) -> _Plan:
         config.generate.limit,
     )
     plan.wanted = chosen - plan.known
+    plan.left_out = sum(each.candidate.row_id not in chosen | plan.known for each in standing)
     plan.by_kind = Counter(each.candidate.kind for each in standing if each.candidate.row_id in plan.wanted)
     return plan
 
@@ -272,12 +284,13 @@ def _check(row: QaRow, chunk: Chunk, plan: _Plan) -> Written:
 class _Commits:
     """Collects rows and commits them in batches, so that a killed run has lost at most one batch of free work."""
 
-    def __init__(self, run_id: str, lakehouse: Lakehouse) -> None:
+    def __init__(self, run_id: str, lakehouse: Lakehouse, split: SplitSettings | None) -> None:
         self.kept = 0
         self.reasons: Counter[str] = Counter()
+        self.endpoint_failure: str | None = None
         self.kept_ids: set[str] = set()
         self.rejected_ids: set[str] = set()
-        self._run_id, self._lakehouse = run_id, lakehouse
+        self._run_id, self._lakehouse, self._split = run_id, lakehouse, split
         self._standing = _standing_reasons(lakehouse)
         self._rows: list[QaRow] = []
         self._rejects: list[RejectedRow] = []
@@ -287,6 +300,8 @@ class _Commits:
         if written.reason:
             self.reasons[written.reason.partition(":")[0]] += 1
             self.rejected_ids.add(written.row.row_id)
+            if written.reason.startswith("endpoint:"):
+                self.endpoint_failure = written.reason
             if self._standing.get(written.row.row_id) != written.reason:
                 self._rejects.append(_rejected(written, self._run_id))
         else:
@@ -298,6 +313,9 @@ class _Commits:
             self.flush()
 
     def flush(self) -> None:
+        if self._rows and self._split:  # before the first row, so that no row stands without what split it
+            self._lakehouse.append(QA_SPLIT, QA_SPLIT.batches([self._split]))
+            self._split = None
         if self._rows:
             self._lakehouse.merge(QA_DATASET, QA_DATASET.batches(self._rows))
         if self._rejects:
@@ -349,14 +367,13 @@ def _guard_split(run: Run, lakehouse: Lakehouse, resplit: bool) -> SplitSettings
     )
 
 
-def _record_split(lakehouse: Lakehouse, settings: SplitSettings, resplit: bool) -> None:
-    if resplit and lakehouse.exists(QA_DATASET):
-        rows = (
-            replace(row, split=regulation_qa.side_of(row, settings.seed, settings.validation_fraction))
-            for row in QA_DATASET.records(lakehouse.read(QA_DATASET))
-        )
-        lakehouse.overwrite(QA_DATASET, QA_DATASET.batches(rows))
-    lakehouse.append(QA_SPLIT, QA_SPLIT.batches([settings]))
+def _move_rows(lakehouse: Lakehouse, settings: SplitSettings) -> None:
+    """Puts every row on the side that the settings give it, in one commit."""
+    rows = (
+        replace(row, split=regulation_qa.side_of(row, settings.seed, settings.validation_fraction))
+        for row in QA_DATASET.records(lakehouse.read(QA_DATASET))
+    )
+    lakehouse.overwrite(QA_DATASET, QA_DATASET.batches(rows))
 
 
 def _retire_orphans(lakehouse: Lakehouse) -> int:
@@ -425,10 +442,13 @@ def _warnings(config: Config, result: StageResult) -> list[str]:
     for side in ("train", "validation"):
         if not result.counts[side]:
             found.append(
-                f"the {side} side is empty: add documents or change generate.validation_fraction "
-                f"(now {config.generate.validation_fraction})"
+                f"the {side} side is empty: add documents, or set another generate.validation_fraction than "
+                f"{config.generate.validation_fraction} and run 'finreg generate --resplit'"
             )
     missing = [kind for kind, share in config.generate.kinds.items() if share and kind not in result.counts["by_kind"]]
     if missing:
-        found.append(f"no row of the kinds {', '.join(missing)} could be kept; the others fill their share")
+        found.append(f"no row of the kinds {', '.join(missing)} could be kept")
+    left_out = result.counts["left_out_by_the_mix"]
+    if left_out > result.counts["rows"] / 2:
+        found.append(f"{left_out} sound rows are left out by generate.kinds, rows_per_chunk and limit")
     return found

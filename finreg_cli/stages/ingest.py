@@ -429,6 +429,11 @@ def _summed_up(result: StageResult, run: Run, lakehouse: Lakehouse, writer: _Wri
         kept = lakehouse.count(SPLITTED_DOCUMENTS, where={"path": each.path})
         note = f"; its {kept} chunks from before stay" if kept else ""
         result.warnings.append(f"{each.path}: not read ({each.error_class}): {each.message}{note}")
+    if bad and run.config.ingest.on_bad_file == "fail":  # quarantined by an earlier run, which was not so strict
+        raise StageFailed(
+            f"{len(bad)} files are in quarantine and ingest.on_bad_file is fail: {bad[0].path}: {bad[0].message}",
+            "replace or remove them, or go on without them: --set ingest.on_bad_file=quarantine",
+        )
     if lakehouse.count(SPLITTED_DOCUMENTS) == 0:
         raise NothingToDo(
             f"source.path {run.config.source.path}: none of its {len(present)} files could be read. "

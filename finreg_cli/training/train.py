@@ -253,7 +253,11 @@ def train(rows: Sequence[Row], params: Params, base: str, output: Path) -> dict[
 
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise Unusable(f"finetune.base_model: {base} cannot be loaded: {reason}") from error
     by_split, too_long = _encode_all(tokenizer, rows, params.context_length)
     if not by_split["train"]:
         raise Unusable(f"none of the {len(rows)} rows is a training row of at most {params.context_length} tokens")

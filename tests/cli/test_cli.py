@@ -140,6 +140,19 @@ def test_a_dry_run_writes_nothing(finreg, config, tmp_path, tokenizer_file):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+def test_the_remedy_for_a_missing_configuration_works(finreg, tmp_path):
+    remedy = json.loads(finreg("status", "-c", "mine.yaml", "-o", "json").stdout)["error"]["remedy"]
+    assert remedy == "finreg init mine.yaml"
+    assert finreg("init", "mine.yaml").returncode == 0
+    assert "missing key" not in finreg("status", "-c", "mine.yaml").stderr
+
+
+def test_doctor_tells_a_warehouse_that_cannot_be_written(finreg, config, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    findings = only_json(finreg("doctor", "--set", "engine.warehouse=file", "-o", "json"))["findings"]
+    assert "fatal" in {each["level"] for each in findings if each["subject"] == "warehouse"}
+
+
 def test_init_writes_a_file_that_loads_and_never_overwrites(finreg, tmp_path):
     assert finreg("init").returncode == 0
     text = (tmp_path / "finreg.yaml").read_text()

@@ -148,6 +148,18 @@ def test_a_model_writes_rows_through_six_steps_and_a_second_run_pays_nothing(fin
     assert KEY["TEST_KEY"].encode() not in everywhere
 
 
+def test_an_endpoint_that_is_not_there_is_the_error_and_leaves_no_state(finreg, project, tmp_path):
+    project(LLM.format(url="http://127.0.0.1:9/v1"))
+    report(finreg("ingest", "-o", "json"))
+    result = finreg("generate", "--set", "generate.limit=2", "-o", "json", environment=KEY)
+    assert result.returncode == 1
+    error = json.loads(result.stdout)["error"]
+    assert error["class"] == "EndpointError"
+    assert "127.0.0.1:9" in error["message"] + error["remedy"]
+    tables = {path.name for path in (tmp_path / "lakehouse/main/euroreg").iterdir()}
+    assert tables <= {"splitted_documents", "qa_rejected"}
+
+
 def test_a_killed_generation_goes_on_without_paying_twice(finreg, project, tmp_path):
     with FakeOpenAI(latency=0.1) as server:
         project(LLM.format(url=server.url))
