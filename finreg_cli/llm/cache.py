@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS replies (
     created_at TEXT NOT NULL
 ) WITHOUT ROWID
 """
-_SECONDS_FOR_A_LOCK = 30.0
+_SECONDS_FOR_A_LOCK = 60.0
 
 
 class RequestCache:
