@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,35 +15,6 @@ JARS = Path(__file__).parents[2] / "../shared/jars"
 ENGINES = ("embedded", "sail", pytest.param("jvm", marks=pytest.mark.slow))
 
 Opener = Callable[[Path], Lakehouse]
-
-SERVER = """
-import sys
-from pysail.spark import SparkConnectServer
-
-server = SparkConnectServer(ip="127.0.0.1", port=0)
-server.start(background=True)
-print(server.listening_address[1], flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.fixture(scope="session")
-def sail() -> Iterator[str]:
-    """The address of a Sail server in a process of its own; it ends when its standard input does."""
-    pytest.importorskip("pysail", reason="pysail (extra dev) is not installed")
-    pytest.importorskip("pyspark", reason="pyspark (extra spark) is not installed")
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "RUST_LOG": "off"},
-    ) as server:
-        assert server.stdout
-        yield f"sc://127.0.0.1:{int(server.stdout.readline())}"
-        assert server.stdin
-        server.stdin.close()
 
 
 @pytest.fixture(scope="session")
