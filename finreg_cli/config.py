@@ -15,10 +15,14 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from finreg_cli.domain.extraction import Schema
 from finreg_cli.errors import ConfigError
 
 Kind = Literal["requirement", "definition", "threshold", "deadline", "procedure", "unanswerable", "fact", "comparison"]
 ContextMode = Literal["with", "without"]
+Task = Literal["regulation_qa", "structured_extraction"]
+ModelRole = Literal["base", "tuned", "generator", "judge"]
+Decoding = Literal["constrained", "free"]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
 
 FETCHED_MODEL = "smollm2-135m-instruct"
@@ -53,6 +57,9 @@ class Source(Section):
     """The documents."""
 
     path: str = Field("data/regulations", description="a file, a folder or a glob")
+    labels: str | None = Field(
+        None, description="JSONL or CSV with the labels of a folder's documents (structured_extraction)"
+    )
     short_names: dict[str, str] = Field({}, description="work_id -> the short name that citations begin with")
     work_ids: dict[str, str] = Field({}, description="file stem -> work_id, where the document states no CELEX number")
 
@@ -68,11 +75,44 @@ class Ingest(Section):
         "quarantine", description="what an unreadable file does to the stage"
     )
     prune: bool = Field(False, description="drop the chunks of files that are gone from the source")
+    holdout_fraction: float = Field(
+        0.5, gt=0, lt=1, description="the share of labelled documents that only evaluate sees (structured_extraction)"
+    )
+    limit: int | None = Field(
+        None, ge=2, description="the most labelled documents on each side, chosen by a hash (structured_extraction)"
+    )
+    max_document_tokens: int | None = Field(
+        None, ge=32, description="longer labelled documents are left out, and counted (structured_extraction)"
+    )
 
     @model_validator(mode="after")
     def _overlap_is_smaller(self) -> Ingest:
         if self.chunk_overlap * 2 > self.chunk_tokens:
             raise ValueError(f"chunk_overlap ({self.chunk_overlap}) must be at most half of chunk_tokens")
+        return self
+
+
+class Extraction(Section):
+    """What the task structured_extraction finds in a document, and how it reads a long one."""
+
+    schema_: dict[str, Any] | None = Field(
+        None, alias="schema", description="a flat JSON schema of the values to find; null: the ten keys of a lease"
+    )
+    instruction: str | None = Field(None, description="what stands before the document; null: made from the schema")
+    window_tokens: int = Field(1024, ge=64, description="a longer document is read in overlapping windows of so many")
+    window_overlap: int = Field(128, ge=0, description="tokens that two windows share")
+
+    @field_validator("schema_")
+    @classmethod
+    def _a_flat_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        if schema is not None:
+            Schema.parse(schema)
+        return schema
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller(self) -> Extraction:
+        if self.window_overlap * 2 > self.window_tokens:
+            raise ValueError(f"window_overlap ({self.window_overlap}) must be at most half of window_tokens")
         return self
 
 
@@ -97,6 +137,14 @@ class Generate(Section):
     seed: int = Field(7, description="of the sampling and of the split")
     validation_fraction: float = Field(0.1, ge=0, lt=1, description="the share of articles that only evaluate sees")
     prompts: Path | None = Field(None, description="a folder whose *.md replace the prompts of the same name")
+    rounds: int = Field(1, ge=0, description="synthetic rounds, one more model each (structured_extraction)")
+    documents_per_seed: int = Field(
+        1, ge=1, description="synthetic documents from one labelled document and round (structured_extraction)"
+    )
+    early_stop: bool = Field(
+        False,
+        description="end at a round whose F1 on ft_eval is not surely above the one before (structured_extraction)",
+    )
 
     @field_validator("kinds")
     @classmethod
@@ -123,6 +171,9 @@ class Endpoint(Section):
     temperature: float | None = Field(0.9, ge=0, description="null: not sent")
     max_tokens: int = Field(1024, ge=16, description="the most tokens of one reply; the budget reserves them")
     max_concurrency: int = Field(16, ge=1, description="requests in flight")
+    window_tokens: int | None = Field(
+        None, ge=64, description="of a document that it extracts from at a time; null: extraction.window_tokens"
+    )
     timeout: float = Field(120, gt=0, description="seconds for one request")
     price: Price | None = None
     outputs_may_train: bool = Field(True, description="whether the endpoint's terms allow training on its outputs")
@@ -146,29 +197,60 @@ class Lora(Section):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
+Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*ep$")]
+
+
 class Finetune(Section):
     trainer: Literal["local"] = Field("local", description="local: a subprocess on this machine")
     base_model: str = Field(FETCHED_MODEL, description="a fetched model's name, a Hugging Face id or a folder")
     method: Literal["lora"] = "lora"
-    duration: str = Field("1ep", pattern=r"^[1-9][0-9]*ep$", description="epochs, 3ep")
+    duration: Duration | Annotated[list[Duration], Field(min_length=1)] = Field(
+        "1ep", description="epochs, 3ep; a list is swept as the learning rates are"
+    )
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
         [1e-3], min_length=1, description="one run each; the best on ft_eval is selected"
     )
-    select_by: Literal["eval_loss", "token_accuracy"] = Field("eval_loss", description="measured on ft_eval only")
-    eval_fraction: float = Field(0.1, gt=0, lt=1, description="share of the training units that becomes ft_eval")
+    select_by: Literal["eval_loss", "token_accuracy", "task_metric"] = Field(
+        "eval_loss", description="measured on ft_eval only; task_metric: strict F1 (structured_extraction)"
+    )
+    eval_fraction: float = Field(
+        0.1, gt=0, lt=1, description="share of the training units (articles, lease families) that becomes ft_eval"
+    )
     max_rows: int | None = Field(None, ge=2, description="the most training rows, chosen by a hash; null: all")
     context_length: int = Field(2048, ge=64, description="tokens; a longer row is reported and left out")
     batch_size: int = Field(4, ge=1, description="rows an optimiser step")
     save_steps: int = Field(10, ge=1, description="optimiser steps between two checkpoints")
     lora: Lora = Lora()
 
+    @property
+    def durations(self) -> list[str]:
+        return [self.duration] if isinstance(self.duration, str) else self.duration
+
+
+class ExtraSet(Section):
+    """A further test set: labelled documents, read as `source` is; never trained on."""
+
+    name: Identifier
+    path: str = Field(description="a file, a folder or a glob")
+    labels: str | None = Field(None, description="JSONL or CSV with the labels of a folder's documents")
+
 
 class Evaluate(Section):
-    run: str | None = Field(None, description="run_id in finetune_runs; null: the last selected one")
-    models: list[Literal["base", "tuned"]] = Field(["base", "tuned"], min_length=1)
-    context: list[ContextMode] = Field(["with", "without"], min_length=1)
+    run: str | None = Field(None, description="run_id in finetune_runs; null: the last selected one (of each round)")
+    models: list[ModelRole] = Field(
+        ["base", "tuned"], min_length=1, description="generator and judge: those endpoints (structured_extraction)"
+    )
+    context: list[ContextMode] = Field(["with", "without"], min_length=1, description="(regulation_qa)")
+    decoding: list[Decoding] = Field(
+        ["constrained", "free"],
+        min_length=1,
+        description="how local models write: held to the JSON schema, or as they like (structured_extraction)",
+    )
+    extra_sets: list[ExtraSet] = Field([], description="further labelled documents (structured_extraction)")
     limit: int | None = Field(None, ge=1, description="the most validation rows, chosen by a hash; null: all")
-    max_new_tokens: int = Field(160, ge=8, description="the most tokens of an answer")
+    max_new_tokens: int | None = Field(
+        None, ge=8, description="the most tokens of an answer; null: 160, and 512 for structured_extraction"
+    )
 
 
 class Budget(Section):
@@ -185,12 +267,13 @@ class Tracking(Section):
 
 
 class Config(Section):
-    task: Literal["regulation_qa"] = "regulation_qa"
+    task: Task = "regulation_qa"
     catalog: Identifier = "main"
     schema_: Identifier = Field("euroreg", alias="schema")
     engine: Engine = Engine()
     source: Source = Source()
     ingest: Ingest = Ingest()
+    extraction: Extraction = Extraction()
     generate: Generate
     endpoints: Endpoints = Endpoints()
     finetune: Finetune = Finetune()
@@ -211,6 +294,38 @@ class Config(Section):
                 endpoint = getattr(self.endpoints, name)
                 if endpoint and endpoint.price is None:
                     raise ValueError(f"budget.money is set, but endpoints.{name}.price is not")
+        return self
+
+    @model_validator(mode="after")
+    def _endpoints_that_are_evaluated(self) -> Config:
+        for role in self.evaluate.models:
+            if role in ("generator", "judge") and getattr(self.endpoints, role) is None:
+                raise ValueError(f"evaluate.models names {role}, but endpoints.{role} is not configured")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_the_other_task(self) -> Config:
+        """A key that the task does not read is refused, as an unknown one is."""
+        if self.task == "structured_extraction":
+            return self
+        idle = [
+            name
+            for name, is_idle in {
+                "extraction": self.extraction != Extraction(),
+                "source.labels": self.source.labels is not None,
+                "ingest.limit": self.ingest.limit is not None,
+                "ingest.max_document_tokens": self.ingest.max_document_tokens is not None,
+                "generate.rounds": self.generate.rounds != 1,
+                "generate.documents_per_seed": self.generate.documents_per_seed != 1,
+                "generate.early_stop": self.generate.early_stop,
+                "finetune.select_by: task_metric": self.finetune.select_by == "task_metric",
+                "evaluate.extra_sets": bool(self.evaluate.extra_sets),
+                "evaluate.models: endpoints": bool({"generator", "judge"} & set(self.evaluate.models)),
+            }.items()
+            if is_idle
+        ]
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: read by the task structured_extraction only, and task is {self.task}")
         return self
 
     @property
@@ -270,8 +385,8 @@ def _where_configs_are(path: Path) -> str:
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
-        # A mix of kinds is one value: merged key by key, its shares would no longer add up.
-        if isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "kinds":
+        # A mix of kinds is one value (merged key by key, its shares would no longer add up), and so is a JSON schema.
+        if isinstance(value, dict) and isinstance(merged.get(key), dict) and key not in ("kinds", "schema"):
             merged[key] = _merge(merged[key], value)
         else:
             merged[key] = value

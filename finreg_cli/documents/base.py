@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from finreg_cli.domain.records import Chunk
 
@@ -44,3 +44,50 @@ class UnreadableFile:
 class DocumentReader(Protocol):
     def read(self, files: Sequence[SourceFile]) -> Iterator[ReadFile | UnreadableFile]:
         """One outcome per file, in any order, each as soon as it is there; no file can end the others' reading."""
+
+
+@dataclass(frozen=True)
+class LabelledDocument:
+    """A document with its labels as they were given, unchecked.
+
+    ``path`` says where it stands (``leases.jsonl:12``, ``folder/lease.pdf``), ``split`` is the side that the source
+    itself gives it, if any.
+    """
+
+    path: str
+    lease_id: str
+    document: str
+    labels: dict[str, Any]
+    split: Literal["train", "holdout"] | None = None
+
+
+@dataclass(frozen=True)
+class UnusableDocument:
+    """A document or a line that gives no labelled document; ``error_class`` is the reader's, or ``labels``."""
+
+    path: str
+    error_class: str
+    message: str
+
+
+class LabelledSource(Protocol):
+    """Labelled documents from files (`documents.labelled`)."""
+
+    def read(self, path: str, labels: str | None = None) -> Iterator[LabelledDocument | UnusableDocument]:
+        """One outcome per document, in the order of the source.
+
+        Args:
+            path: a JSONL or CSV file, or a folder or glob of PDF and text files.
+            labels: the JSONL or CSV with the labels of a folder's files.
+
+        Raises:
+            NothingToDo: there is no such file, or no document.
+            ConfigError: a folder without labels, or labels that cannot be read at all.
+        """
+
+    def text(self, path: Path) -> str:
+        """The text of one PDF or text file, for ``finreg extract``.
+
+        Raises:
+            StageFailed: it cannot be read, with the reader's reason.
+        """

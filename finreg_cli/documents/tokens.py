@@ -34,3 +34,7 @@ class TokenCounter:
 
     def __call__(self, texts: Sequence[str]) -> list[int]:
         return [len(each) for each in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """The characters (start, end) of each token of a text."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)

@@ -161,7 +161,7 @@ class ChatExport:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRow:
-    """A row as the trainer takes it; ``group_key`` is the legal unit, which stands on one side only."""
+    """A row as the trainer takes it; ``group_key`` (legal unit or lease family) stands on one side only."""
 
     messages: list[Message]
     row_id: str
@@ -192,7 +192,7 @@ class FinetuneRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """One answer of one model to one row, with its score by each metric."""
+    """One answer of one model to one row (question or labelled document), with its score by each metric."""
 
     run_id: str
     finetune_run_id: str | None
@@ -228,6 +228,81 @@ class Metric:
     ci_low: float | None
     ci_high: float | None
     n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledLease:
+    """A labelled document; ``labels`` is bare JSON with every key of the schema, null for what it does not say."""
+
+    lease_id: str
+    lease_doc: str
+    labels: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedLease:
+    """What a round made of a labelled document, its parent: new labels and a document with exactly those details.
+
+    ``generated_lease_doc`` is None where the labels failed already, both are None where there was no usable reply.
+    ``prompt_version`` is the version of the prompts, or names the rules.
+    """
+
+    lease_id: str
+    parent_lease_id: str
+    round: int
+    generated_labels: str | None
+    generated_lease_doc: str | None
+    method: str
+    model: str | None
+    prompt_version: str
+    outputs_may_train: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedLease(GeneratedLease):
+    """A generated document with its two scores, "0" or "1", and the verdicts behind them.
+
+    A score is "1" where the mechanical check passed and, where there is a judge, the judge's verdict too. A verdict
+    that was not reached is None. ``reason`` says why the row was not kept; None where it was.
+    """
+
+    run_id: str
+    eval_labels: str
+    eval_leases: str
+    labels_mechanical: bool | None
+    labels_judge: bool | None
+    lease_mechanical: bool | None
+    lease_judge: bool | None
+    judge_reasons: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticLease:
+    """A generated document that scored 1 and 1: what training reads."""
+
+    lease_id: str
+    parent_lease_id: str
+    round: int
+    lease_doc: str
+    labels: str
+    outputs_may_train: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisRound:
+    """What one run spent on one round; ``money`` is None where an endpoint has no price."""
+
+    run_id: str
+    round: int
+    method: str
+    generated: int
+    kept: int
+    requests: int
+    cached: int
+    input_tokens: int
+    output_tokens: int
+    money: float | None
 
 
 Record = TypeVar("Record")
@@ -291,6 +366,13 @@ FINETUNE_RUNS = Table("finetune_runs", FinetuneRun, key=("run_id",))
 EVALUATION_PREDICTIONS = Table("evaluation_predictions", Prediction)
 EVALUATION_METRICS = Table("evaluation_metrics", Metric)
 
+LEASE_DOCS_TRAIN = Table("lease_docs_train", LabelledLease, key=("lease_id",))
+LEASE_DOCS_HOLDOUT = Table("lease_docs_holdout", LabelledLease, key=("lease_id",))
+GENERATED_LEASES = Table("generated_labels_and_leases", GeneratedLease, key=("lease_id",))
+EVALUATED_LEASES = Table("evaluated_synth_labels_and_leases", EvaluatedLease, key=("lease_id",))
+LEASE_DOCS_TRAIN_SYNTH = Table("lease_docs_train_synth", SyntheticLease, key=("lease_id",))
+SYNTHESIS_ROUNDS = Table("synthesis_rounds", SynthesisRound)
+
 TABLES: tuple[Table[Any], ...] = (
     SPLITTED_DOCUMENTS,
     INGEST_QUARANTINE,
@@ -304,4 +386,10 @@ TABLES: tuple[Table[Any], ...] = (
     FINETUNE_RUNS,
     EVALUATION_PREDICTIONS,
     EVALUATION_METRICS,
+    LEASE_DOCS_TRAIN,
+    LEASE_DOCS_HOLDOUT,
+    GENERATED_LEASES,
+    EVALUATED_LEASES,
+    LEASE_DOCS_TRAIN_SYNTH,
+    SYNTHESIS_ROUNDS,
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from finreg_cli.domain.records import Chunk, Message, QaRow
+from finreg_cli.domain.records import Chunk, GeneratedLease, LabelledLease, Message, QaRow
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,76 @@ class RowWriter(Protocol):
     def usage(self) -> dict[str, Usage]: ...
 
 
+@dataclass(frozen=True)
+class Commission:
+    """A synthetic document to be made of ``parent``: ``blank`` has its id, round and origin, but no labels and text."""
+
+    blank: GeneratedLease
+    parent: LabelledLease
+
+
+@dataclass(frozen=True)
+class Synthesised:
+    """What became of a commission: as far as it got, the judge's verdicts, and the reason if it ended on the way.
+
+    A verdict is None where nobody was asked: there is no judge, or the row ended before it. The mechanical checks are
+    not in here; they are the same for every method and the stage's own.
+    """
+
+    lease: GeneratedLease
+    labels_judge: bool | None = None
+    lease_judge: bool | None = None
+    judge_reasons: str | None = None
+    reason: str | None = None
+
+
+class DocumentWriter(Protocol):
+    """Writes synthetic labels and documents with a language model (`llm.synthesis`)."""
+
+    @property
+    def model(self) -> str:
+        """The generating model, as it is recorded on the rows."""
+
+    @property
+    def prompt_version(self) -> str:
+        """A hash over the text of all prompts."""
+
+    @property
+    def outputs_may_train(self) -> bool:
+        """What the endpoint's terms allow, as configured."""
+
+    def estimate(self, commissions: Iterable[Commission]) -> Estimate: ...
+
+    def write(self, commissions: Iterable[Commission]) -> Generator[Synthesised, None, None]:
+        """Yields each as it is finished, in any order; closing it cancels what is in flight.
+
+        Raises:
+            BudgetReached: the next request would overshoot; everything finished was yielded before.
+            EndpointError: nothing succeeds, with the endpoint's own message.
+        """
+
+    @property
+    def usage(self) -> dict[str, Usage]: ...
+
+
 class Answerer(Protocol):
-    """A model that answers chat prompts greedily, for the evaluation."""
+    """A model that answers chat prompts, for the evaluation: a local one greedily, an endpoint as it is configured."""
 
     @property
     def identity(self) -> str:
         """Weights and runtime, as the cache keys it: another model never answers from this one's cache."""
 
-    def answers(self, prompts: Sequence[Sequence[Message]], max_tokens: int) -> Iterator[str]:
-        """One answer per prompt, in order."""
+    @property
+    def holds_to_schema(self) -> bool:
+        """Whether it can be made to answer in a JSON schema."""
+
+    def answers(
+        self, prompts: Sequence[Sequence[Message]], max_tokens: int, schema: Mapping[str, Any] | None = None
+    ) -> Iterator[str]:
+        """One answer per prompt, in order; with a JSON schema each is held to it (it may still be cut off).
+
+        Raises:
+            StageFailed: a schema was given, and `holds_to_schema` is False.
+        """
 
     def close(self) -> None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
@@ -52,15 +52,21 @@ class XllamacppAnswerer:
                 self._identity = f"{hashlib.file_digest(file, 'sha256').hexdigest()}/xllamacpp-{version('xllamacpp')}"
         return self._identity
 
-    def answers(self, prompts: Sequence[Sequence[Message]], max_tokens: int) -> Iterator[str]:
-        """One answer per prompt, in order; an answer that reaches ``max_tokens`` ends there.
+    @property
+    def holds_to_schema(self) -> bool:
+        return True
+
+    def answers(
+        self, prompts: Sequence[Sequence[Message]], max_tokens: int, schema: Mapping[str, Any] | None = None
+    ) -> Iterator[str]:
+        """One answer per prompt, in order; an answer that reaches ``max_tokens`` ends there, within a schema too.
 
         Raises:
             ModelMissing: the file cannot be loaded.
             StageFailed: a prompt is longer than the context; the answers before it were yielded.
         """
         with ThreadPoolExecutor(self._workers) as pool:
-            replies = [pool.submit(self._reply, prompt, max_tokens) for prompt in prompts]
+            replies = [pool.submit(self._reply, prompt, max_tokens, schema) for prompt in prompts]
             try:
                 for number, reply in enumerate(replies, start=1):
                     yield self._text(reply.result(), f"prompt {number} of {len(prompts)}")
@@ -71,18 +77,21 @@ class XllamacppAnswerer:
         """Frees the model's memory."""
         self._idle = SimpleQueue()
 
-    def _reply(self, prompt: Sequence[Message], max_tokens: int) -> dict[str, Any]:
+    def _reply(self, prompt: Sequence[Message], max_tokens: int, schema: Mapping[str, Any] | None) -> dict[str, Any]:
         try:
             server = self._idle.get_nowait()
         except Empty:
             server = _open(self._gguf, self._context_length, max(1, _cores() // self._workers))
-        request = {
+        request: dict[str, Any] = {
             "messages": [asdict(message) for message in prompt],
             "max_tokens": max_tokens,
             "temperature": 0,
             "seed": 0,
             "cache_prompt": False,
         }
+        if schema is not None:
+            definition = {"name": "answer", "schema": dict(schema), "strict": True}
+            request["response_format"] = {"type": "json_schema", "json_schema": definition}
         reply: dict[str, Any] = server.handle_chat_completions(request)
         self._idle.put(server)
         return reply
@@ -91,7 +100,7 @@ class XllamacppAnswerer:
         if "error" in reply:
             raise StageFailed(
                 f"{self._gguf} did not answer {which}: {reply['error'].get('message')}",
-                "lower ingest.chunk_tokens, so that a prompt fits into the model's context",
+                "lower ingest.chunk_tokens (extraction.window_tokens), so that a prompt fits into the model's context",
             )
         return reply["choices"][0]["message"]["content"] or ""
 

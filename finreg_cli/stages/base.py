@@ -29,13 +29,17 @@ class TableState:
 
 @dataclass
 class StageResult:
-    """What a stage did, as ``-o json`` prints it; ``findings`` are lines for a person only."""
+    """What a stage did, as ``-o json`` prints it; ``findings`` are lines for a person only.
+
+    ``ends_rounds`` says that a further synthetic round is not worth its money (``generate.early_stop``).
+    """
 
     stage: str
     counts: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, TableState] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    ends_rounds: bool = False
 
     def saw(self, lakehouse: Lakehouse, *tables: Table[Any]) -> None:
         """Records the present rows and version of the tables that the stage wrote."""

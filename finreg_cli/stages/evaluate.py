@@ -16,9 +16,7 @@ from typing import Any
 from finreg_cli.config import Config
 from finreg_cli.domain import claims
 from finreg_cli.domain.chat_format import prompt
-from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.metrics import DEFINITIONS, mean, scores
-from finreg_cli.domain.progress import Advance
 from finreg_cli.domain.records import (
     EVALUATION_METRICS,
     EVALUATION_PREDICTIONS,
@@ -35,13 +33,16 @@ from finreg_cli.domain.records import (
 from finreg_cli.domain.splits import sampling_key
 from finreg_cli.errors import ConfigError, NothingToDo, StageFailed
 from finreg_cli.lakehouse.base import Lakehouse
-from finreg_cli.llm.base import Answerer, Reply, ReplyCache
+from finreg_cli.llm.base import Answerer, ReplyCache
 from finreg_cli.reports.base import AnsweredRow, Report, TableRead, WriteReport
+from finreg_cli.stages.answers import cached_answers
 from finreg_cli.stages.base import Run, StageResult
 from finreg_cli.tracking.base import TrackedRun, Tracker
 from finreg_cli.training.base import TrainingResult
 
 DATASET = "qa_dataset:validation"
+MAX_NEW_TOKENS = 160
+"""Of an answer, where ``evaluate.max_new_tokens`` does not say."""
 
 OpenAnswerer = Callable[[str, FinetuneRun | None], Answerer]
 """Opens ``base`` or ``tuned`` of a training run, both in one runtime; without a run the base of the configuration."""
@@ -198,6 +199,7 @@ def _predict(
     """
     config = run.config.evaluate
     models, contexts = list(dict.fromkeys(config.models)), list(dict.fromkeys(config.context))
+    max_tokens = config.max_new_tokens or MAX_NEW_TOKENS
     predictions: dict[PredictionKey, list[Prediction]] = {}
     cached = 0
     with run.progress.track("evaluate", len(plan.rows) * len(models) * len(contexts), "answers") as advance:
@@ -205,7 +207,7 @@ def _predict(
             with closing(open_answerer(model, plan.finetune)) as answerer:
                 for context in contexts:
                     prompts = [_prompt(row, context) for row in plan.rows]
-                    texts, hits = _answers(answerer, prompts, config.max_new_tokens, cache, advance)
+                    texts, hits = cached_answers(answerer, prompts, max_tokens, cache, advance)
                     cached += hits
                     predictions[model, context] = [
                         _prediction(run, plan, row, model, context, text)
@@ -216,26 +218,6 @@ def _predict(
 
 def _prompt(row: QaRow, context: str) -> list[Message]:
     return prompt(row.context if context == "with" else "", row.question or "")
-
-
-def _answers(
-    answerer: Answerer, prompts: Sequence[list[Message]], max_tokens: int, cache: ReplyCache, advance: Advance
-) -> tuple[list[str], int]:
-    """One text per prompt, and how many came from the cache; each new one is cached before the next is asked."""
-    keys = [_cache_key(answerer.identity, messages, max_tokens) for messages in prompts]
-    replies = [cache.get(key) for key in keys]
-    missing = [nth for nth, reply in enumerate(replies) if reply is None]
-    hits = len(prompts) - len(missing)
-    advance(hits)
-    for nth, text in zip(missing, answerer.answers([prompts[nth] for nth in missing], max_tokens), strict=True):
-        replies[nth] = Reply(text)
-        cache.put(keys[nth], Reply(text))
-        advance(1)
-    return [reply.text for reply in replies if reply is not None], hits
-
-
-def _cache_key(identity: str, messages: Sequence[Message], max_tokens: int) -> str:
-    return content_hash("answer", identity, [[each.role, each.content] for each in messages], max_tokens)
 
 
 def _prediction(run: Run, plan: Plan, row: QaRow, model: str, context: str, text: str) -> Prediction:
@@ -360,7 +342,7 @@ def _report(
         tables=_tables_read(lakehouse, plan),
         settings={
             "evaluate.limit": "all rows" if config.evaluate.limit is None else str(config.evaluate.limit),
-            "evaluate.max_new_tokens": str(config.evaluate.max_new_tokens),
+            "evaluate.max_new_tokens": str(config.evaluate.max_new_tokens or MAX_NEW_TOKENS),
             "generate.validation_fraction": f"{config.generate.validation_fraction:g}",
             "generate.seed": str(config.generate.seed),
             "decoding": "greedy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -67,13 +67,23 @@ class TransformersAnswerer:
     def identity(self) -> str:
         return f"{self._name}/transformers-{version('transformers')}"
 
-    def answers(self, prompts: Sequence[Sequence[Message]], max_tokens: int) -> Iterator[str]:
+    @property
+    def holds_to_schema(self) -> bool:
+        return False
+
+    def answers(
+        self, prompts: Sequence[Sequence[Message]], max_tokens: int, schema: Mapping[str, Any] | None = None
+    ) -> Iterator[str]:
         """One answer per prompt, in order; an answer that reaches ``max_tokens`` ends there.
 
         Raises:
-            StageFailed: a prompt is longer than the context; the answers before it were yielded.
+            StageFailed: a schema was given; or a prompt is longer than the context, and the answers before it were
+                yielded.
         """
         import torch
+
+        if schema is not None:
+            raise StageFailed("transformers cannot hold an answer to a JSON schema", "--set 'evaluate.decoding=[free]'")
 
         longest = self._model.config.max_position_embeddings
         for number, prompt in enumerate(prompts, start=1):
@@ -83,7 +93,7 @@ class TransformersAnswerer:
             if length >= longest:
                 raise StageFailed(
                     f"prompt {number} of {len(prompts)} has {length} tokens, and the model takes {longest}",
-                    "lower ingest.chunk_tokens, so that a prompt fits into the model's context",
+                    "lower ingest.chunk_tokens (extraction.window_tokens), so that a prompt fits in",
                 )
             with torch.no_grad():
                 ids = self._model.generate(
