@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +22,7 @@ from finreg_cli import __version__, errors
 if TYPE_CHECKING:
     from finreg_cli.console import Console
     from finreg_cli.stages.base import StageResult
+    from finreg_cli.stages.pipeline import Start
 
 OK, FAILED, USAGE, BUDGET, INTERRUPTED = 0, 1, 2, 4, 130
 
@@ -41,9 +42,17 @@ class Output(StrEnum):
     json = "json"
 
 
+class ExtractWith(StrEnum):
+    tuned = "tuned"
+    base = "base"
+    generator = "generator"
+    judge = "judge"
+
+
 class Template(StrEnum):
     local = "local"
     spark = "spark"
+    leases = "leases"
 
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The YAML file.", metavar="FILE")]
@@ -91,7 +100,7 @@ def ingest(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read the documents into cited chunks (splitted_documents)."""
+    """Read the documents: regulations into cited chunks, labelled ones into a training and a hold-out half."""
     _run_stages("ingest", config, overrides, output, dry_run, verbose, quiet)
 
 
@@ -105,7 +114,7 @@ def generate(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make checked question-answer rows from the chunks (qa_dataset)."""
+    """Make checked rows: question-answer rows from the chunks, synthetic documents from the labelled ones."""
     _run_stages("generate", config, overrides, output, dry_run, verbose, quiet, resplit)
 
 
@@ -118,7 +127,7 @@ def finetune(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tune the base model on the training rows (finetune_runs)."""
+    """Tune the base model on the training rows, a model for each synthetic round (finetune_runs)."""
     _run_stages("finetune", config, overrides, output, dry_run, verbose, quiet)
 
 
@@ -131,7 +140,7 @@ def evaluate(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure base and tuned on the validation rows; write the HTML report."""
+    """Measure base and tuned on the validation rows or the hold-out; write the HTML report."""
     _run_stages("evaluate", config, overrides, output, dry_run, verbose, quiet)
 
 
@@ -166,13 +175,14 @@ def _run_stages(
 
     def run() -> dict[str, Any]:
         from finreg_cli import config, wiring
-        from finreg_cli.stages.pipeline import STAGES, pipeline
+        from finreg_cli.stages.pipeline import pipeline
 
         loaded = config.load(config_file, overrides or ())
-        stages = STAGES if command == "all" else (command,)
+        rounds = loaded.generate.rounds if loaded.generate.early_stop and not dry_run else None
         with wiring.open_services(loaded, command, console, dry_run) as services:
             report.run_id = services.run_id
-            for result in pipeline(stages, report.timed(lambda stage: services.start(stage, resplit))):
+            start = report.timed(lambda stage, of_rounds: services.start(stage, resplit, of_rounds))
+            for result in pipeline(command, start, rounds):
                 note = " (dry run: nothing was written)" if dry_run else ""
                 console.summary(f"{result.stage}{note}", report.seconds, result.counts, result.tables, result.findings)
         return report.as_json()
@@ -192,13 +202,13 @@ class _StageReport:
         self._started = time.monotonic()
         self._warned = 0
 
-    def timed(self, start: Callable[[str], StageResult]) -> Callable[[str], StageResult]:
+    def timed(self, start: Start) -> Start:
         """``start``, with every stage's time, counts and warnings noted."""
 
-        def run(stage: str) -> StageResult:
+        def run(stage: str, rounds: Sequence[int] | None) -> StageResult:
             self._stage, self._started = stage, time.monotonic()
             self._console.rule(stage)
-            result = start(stage)
+            result = start(stage, rounds)
             for warning in result.warnings:
                 self._console.warn(warning)
             tables = {name: vars(state) for name, state in result.tables.items()}
@@ -400,6 +410,50 @@ def show(
     _run_command("show", look, output, verbose)
 
 
+@app.command()
+def extract(
+    files: Annotated[list[Path], typer.Argument(help="PDF or text files.", metavar="FILE...")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    model: Annotated[ExtractWith, typer.Option("--model", help="Who reads them.")] = ExtractWith.tuned,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Also write the JSON into this file.", metavar="JSON")
+    ] = None,
+    output: OutputFormat = Output.text,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Extract the values of the schema from new documents, each with its place in the text."""
+
+    def read(console: Console) -> dict[str, Any]:
+        from finreg_cli import config as configuration
+        from finreg_cli import wiring
+
+        loaded = configuration.load(config, overrides or ())
+        # A dry run holds no warehouse: documents can be read while a model is being trained.
+        with wiring.open_services(loaded, "extract", console, dry_run=True) as services:
+            found = services.extract(files, model.value)
+        for each in found:
+            console.record(each.file, each.shown())
+        report = {
+            "status": "failed" if any(each.error for each in found) else "ok",
+            "files": [each.as_json() for each in found],
+        }
+        if file is not None:
+            _write_json(file, report["files"])
+            console.print(f"wrote {file}")
+        return report
+
+    _run_command("extract", read, output, verbose, quiet)
+
+
+def _write_json(file: Path, value: Any) -> None:
+    try:
+        file.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise errors.StageFailed(f"cannot write {file}: {error.strerror}", "name another file with -f") from None
+
+
 @models_app.command("pull")
 def pull(
     name: Annotated[str, typer.Argument(help="The model's name.")] = "smollm2-135m-instruct",
@@ -423,11 +477,12 @@ def _run_command(
     body: Callable[[Console], dict[str, Any]],
     output: Output = Output.text,
     verbose: bool = False,
+    quiet: bool = False,
 ) -> NoReturn:
     """Runs a command that is no stage; what its body returns is its JSON."""
     from finreg_cli.console import Console
 
-    console = Console(verbose=verbose, json=output is Output.json)
+    console = Console(quiet=quiet, verbose=verbose, json=output is Output.json)
     head = {"stage": name, "status": "ok"}
     _conduct(
         console,

@@ -51,10 +51,31 @@ def examine(config: Config) -> list[Finding]:
 
 
 def _source(config: Config) -> Iterator[Finding]:
+    if config.task == "structured_extraction":
+        yield from _labelled_source(config)
+        return
     from finreg_cli.stages.ingest import find_files
 
     files = find_files(config.source.path).files
     yield Finding("ok", "source", f"{len(files)} files in {config.source.path}")
+
+
+def _labelled_source(config: Config) -> Iterator[Finding]:
+    from finreg_cli.documents.base import LabelledDocument
+    from finreg_cli.stages.ingest_labelled import TABLE_PREFIX
+
+    sets = [("source", config.source.path, config.source.labels)]
+    sets += [(f"extra set {each.name}", each.path, each.labels) for each in config.evaluate.extra_sets]
+    for subject, path, labels in sets:
+        if path.startswith(TABLE_PREFIX):
+            yield Finding("ok", subject, f"{path}, read by ingest")
+            continue
+        read = list(wiring.labelled_source(config).read(path, labels))
+        unusable = [each for each in read if not isinstance(each, LabelledDocument)]
+        message = f"{len(read) - len(unusable)} labelled documents in {path}"
+        if unusable:
+            message += f", {len(unusable)} unusable: {unusable[0].path}: {unusable[0].message}"
+        yield Finding("warning" if unusable else "ok", subject, message, "mend or remove them" if unusable else None)
 
 
 def _warehouse(config: Config) -> Iterator[Finding]:

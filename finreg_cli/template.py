@@ -20,6 +20,13 @@ _TEMPLATES: dict[str, dict[str, Any]] = {
         "engine": {"kind": "spark", "remote": "${SPARK_REMOTE:-sc://localhost:15002}"},
         "generate": {"method": "rules"},
     },
+    "leases": {
+        "task": "structured_extraction",
+        "schema": "leases",
+        "source": {"path": "data/leases/leases.jsonl"},
+        "generate": {"method": "rules", "rounds": 2},
+        "finetune": {"duration": "3ep", "eval_fraction": 0.2},
+    },
 }
 
 _HEAD = """\
@@ -34,7 +41,7 @@ def commented_yaml(template: str) -> str:
     """Every key with its meaning and its default, or what the template sets in its place.
 
     Args:
-        template: ``local`` or ``spark``.
+        template: ``local``, ``spark`` or ``leases``.
     """
     return _HEAD + "\n".join(_section(Config, _TEMPLATES[template], 0)) + "\n"
 

@@ -6,14 +6,14 @@ import logging
 import os
 import secrets
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finreg_cli.config import Config
+from finreg_cli.config import Config, ModelRole
 from finreg_cli.console import Console
 from finreg_cli.errors import WarehouseError
 from finreg_cli.lakehouse.base import Lakehouse
@@ -21,11 +21,14 @@ from finreg_cli.lakehouse.lock import hold
 from finreg_cli.stages.base import Run, StageResult
 
 if TYPE_CHECKING:
-    from finreg_cli.documents.base import DocumentReader
+    from finreg_cli.documents.base import DocumentReader, LabelledSource
     from finreg_cli.domain.records import FinetuneRun
-    from finreg_cli.llm.base import Answerer, RowWriter
+    from finreg_cli.llm.base import Answerer, DocumentWriter, RowWriter
     from finreg_cli.llm.budget import Budget
     from finreg_cli.llm.cache import RequestCache
+    from finreg_cli.reports.html import HtmlReports
+    from finreg_cli.stages.extract_files import ExtractedFile
+    from finreg_cli.tasks.structured_extraction import Reading
     from finreg_cli.tracking.base import Tracker
     from finreg_cli.training.base import Trainer
     from finreg_cli.training.fetched import FetchedModel
@@ -85,15 +88,23 @@ class Services:
     def run_id(self) -> str:
         return self._run.run_id
 
-    def start(self, stage: str, resplit: bool) -> StageResult:
-        """Runs a stage by its name."""
-        stages: dict[str, Callable[[], StageResult]] = {
+    def start(self, stage: str, resplit: bool, rounds: Sequence[int] | None = None) -> StageResult:
+        """Runs a stage of the configured task by its name, for all synthetic rounds or only some of them."""
+        questions: dict[str, Callable[[], StageResult]] = {
             "ingest": self._ingest,
             "generate": lambda: self._generate(resplit),
             "finetune": self._finetune,
             "evaluate": self._evaluate,
         }
-        return stages[stage]()
+        extraction: dict[str, Callable[[], StageResult]] = {
+            "ingest": self._ingest_labelled,
+            "generate": lambda: self._synthesise(rounds),
+            "finetune": lambda: self._finetune_rounds(rounds),
+            "evaluate": self._evaluate_extraction,
+        }
+        return (questions if self._config.task == "regulation_qa" else extraction)[stage]()
+
+    # --- regulation_qa ---
 
     def _ingest(self) -> StageResult:
         from finreg_cli.stages.ingest import ingest
@@ -107,15 +118,87 @@ class Services:
 
     def _finetune(self) -> StageResult:
         from finreg_cli.stages.finetune import finetune
+        from finreg_cli.stages.training_tasks import QuestionTraining
 
-        return finetune(self._run, self.lakehouse, self.trainer, self.tracker)
+        task = QuestionTraining(self._config, self.lakehouse)
+        return finetune(self._run, self.lakehouse, self.trainer, self.tracker, task)
 
     def _evaluate(self) -> StageResult:
-        from finreg_cli.reports.html import HtmlReports
         from finreg_cli.stages.evaluate import evaluate
 
-        reports = HtmlReports(self._config.state / "reports")
-        return evaluate(self._run, self.lakehouse, self._answerer, self.cache, self.tracker, reports.write)
+        return evaluate(self._run, self.lakehouse, self._answerer, self.cache, self.tracker, self.reports.write)
+
+    # --- structured_extraction ---
+
+    def _ingest_labelled(self) -> StageResult:
+        from finreg_cli.stages.ingest_labelled import ingest_labelled
+
+        reading = self.reading
+        return ingest_labelled(self._run, self.lakehouse, self.labelled_source, reading.schema, reading.offsets)
+
+    def _synthesise(self, rounds: Sequence[int] | None) -> StageResult:
+        from finreg_cli.stages.synthesise import synthesise
+
+        return synthesise(self._run, self.lakehouse, self.document_writer, rounds)
+
+    def _finetune_rounds(self, rounds: Sequence[int] | None) -> StageResult:
+        from finreg_cli.stages.finetune import finetune
+        from finreg_cli.stages.training_tasks import ExtractionTraining
+
+        task = ExtractionTraining(
+            self._config, self.lakehouse, self.reading, self._answerer, self.cache, self._run.progress
+        )
+        return finetune(self._run, self.lakehouse, self.trainer, self.tracker, task, rounds)
+
+    def _evaluate_extraction(self) -> StageResult:
+        from finreg_cli.stages.evaluate_extraction import evaluate_extraction
+
+        return evaluate_extraction(
+            self._run,
+            self.lakehouse,
+            self._answerer,
+            self.cache,
+            self.tracker,
+            self.reports.write_extraction,
+            self.reading,
+            self.labelled_source,
+        )
+
+    def extract(self, files: Sequence[Path], model: ModelRole) -> list[ExtractedFile]:
+        """Structured extraction on new documents."""
+        from finreg_cli.stages.extract_files import extract_files
+
+        return extract_files(
+            self._run, self.lakehouse, files, model, self._answerer, self.labelled_source, self.reading, self.cache
+        )
+
+    @cached_property
+    def reading(self) -> Reading:
+        from finreg_cli.documents.tokens import TokenCounter
+        from finreg_cli.tasks.structured_extraction import reading
+        from finreg_cli.training.fetched import tokenizer_path
+
+        return reading(self._config, TokenCounter(tokenizer_path(self._config.ingest.tokenizer)).offsets)
+
+    @cached_property
+    def labelled_source(self) -> LabelledSource:
+        return labelled_source(self._config)
+
+    @cached_property
+    def document_writer(self) -> DocumentWriter | None:
+        if self._config.generate.method == "rules":
+            return None
+        from finreg_cli.llm.synthesis import SynthesisWriter
+
+        return SynthesisWriter(self._config, self.cache, self.budget)
+
+    # --- both ---
+
+    @cached_property
+    def reports(self) -> HtmlReports:
+        from finreg_cli.reports.html import HtmlReports
+
+        return HtmlReports(self._config.state / "reports")
 
     @cached_property
     def lakehouse(self) -> Lakehouse:
@@ -174,12 +257,28 @@ class Services:
         return MlflowTracker(tracking.uri, tracking.experiment, self._config.state / "mlartifacts")
 
     def _answerer(self, model: str, run: FinetuneRun | None) -> Answerer:
-        """Opens ``base`` or ``tuned``; both go the same way from weights to runtime."""
+        """Opens ``base`` or ``tuned``, which go the same way from weights to runtime, or a configured endpoint."""
+        if model in ("generator", "judge"):
+            return self._endpoint(model)
         from finreg_cli.training.answerer import answerer_for
 
         if run is None:
             return answerer_for(self._config.finetune.base_model)
         return answerer_for(run.base_model if model == "base" else run.model_uri or "")
+
+    def _endpoint(self, role: str) -> Answerer:
+        from finreg_cli.llm.extractor import EndpointAnswerer
+
+        endpoint = getattr(self._config.endpoints, role)
+        return EndpointAnswerer(role, endpoint, self.cache, self.budget)
+
+
+def labelled_source(config: Config) -> LabelledSource:
+    """Labelled documents from files, as the configuration reads them."""
+    from finreg_cli.documents.labelled import FileSource
+    from finreg_cli.tasks.structured_extraction import schema_of
+
+    return FileSource(schema_of(config), config.ingest.pdf_engine)
 
 
 def _lakehouse(config: Config) -> Lakehouse:

@@ -63,7 +63,10 @@ class LabelledDocument:
 
 @dataclass(frozen=True)
 class UnusableDocument:
-    """A document or a line that gives no labelled document; ``error_class`` is the reader's, or ``labels``."""
+    """A document or a line that gives no labelled document.
+
+    ``error_class`` is the reader's, or ``labels``, or ``link`` for one that leads out of the source.
+    """
 
     path: str
     error_class: str

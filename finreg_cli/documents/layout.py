@@ -52,6 +52,18 @@ def blocks(pages: Sequence[Sequence[Line]]) -> list[Block]:
     return list(_paragraphs(lines, hyphens))
 
 
+def text(pages: Sequence[Sequence[Line]]) -> str:
+    """The printed lines of a document in reading order, with a blank line between two pages.
+
+    Unlike `blocks` it leaves out nothing: a labelled value may stand in a running head or a footnote. A word that the
+    print breaks at the end of a line is whole again.
+    """
+    rows = [list(_rejoin_baseline(_without_spaces_only(map(_clean, page)))) for page in pages]
+    hyphens = Hyphens(line.text for page in rows for line in page)
+    printed = "\n\n".join("\n".join(line.text for line in page) for page in rows if page)
+    return hyphens.resolve(re.sub(rf"{LINE_HYPHEN}\n+", LINE_HYPHEN, printed))
+
+
 # --- Characters ------------------------------------------------------------------------------------------------------
 
 _CHARACTERS = str.maketrans(

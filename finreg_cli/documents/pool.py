@@ -14,19 +14,28 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from finreg_cli.documents.base import ErrorClass, ReadFile, SourceFile, UnreadableFile
-from finreg_cli.documents.reader import EngineName, Settings
+from finreg_cli.documents.reader import EngineName, ReadText, Settings
 from finreg_cli.documents.tokens import TokenCounter
 from finreg_cli.domain.records import Chunk
 from finreg_cli.errors import StageFailed
+
+PdfEngine = Literal["auto", "pdfium", "pypdf"]
+Result = TypeVar("Result")
+
+SECONDS = 30.0
+"""The time limit of a file, before its pages are counted."""
+
+SECONDS_PER_PAGE = 0.1
 
 _FINAL: frozenset[ErrorClass] = frozenset(("empty", "not_pdf", "truncated", "encrypted"))
 """Errors of the file, not of the engine: a second engine would say the same."""
@@ -39,48 +48,36 @@ class _Job:
     first_failure: UnreadableFile | None = None
 
 
-class SupervisedReader:
-    """Reads files in killable worker processes; implements `finreg_cli.documents.base.DocumentReader`.
+class _Supervisor(ABC, Generic[Result]):
+    """The workers and their limits; what they make of a file is the subclass's.
 
     Args:
-        tokenizer: path of the ``tokenizer.json`` by which chunks are measured.
-        chunk_tokens: the most tokens of a chunk.
-        chunk_overlap: the most tokens repeated from one chunk to the next.
+        setup: what a worker is told first.
         pdf_engine: ``auto`` is pdfium, and pypdf for the files that it fails on.
-        short_names: work_id -> the short name that citations begin with.
-        work_ids: file stem -> work_id, for documents that state no number.
         workers: how many processes; default one per core. Never more than there are files.
         seconds: the time limit of a file, to which ``seconds_per_page`` is added once its pages are counted.
         seconds_per_page: see ``seconds``.
-
-    Raises:
-        ModelMissing: there is no tokenizer at that path.
     """
 
     def __init__(
         self,
-        tokenizer: Path,
-        chunk_tokens: int,
-        chunk_overlap: int,
-        pdf_engine: Literal["auto", "pdfium", "pypdf"] = "auto",
-        short_names: Mapping[str, str] | None = None,
-        work_ids: Mapping[str, str] | None = None,
-        workers: int | None = None,
-        *,
-        seconds: float = 30.0,
-        seconds_per_page: float = 0.1,
+        setup: dict[str, Any],
+        pdf_engine: PdfEngine,
+        workers: int | None,
+        seconds: float,
+        seconds_per_page: float,
     ) -> None:
-        TokenCounter(tokenizer)  # a missing one is an error of this command, not of each file
-        self._setup = {
-            "tokenizer": str(tokenizer.resolve()),
-            "settings": asdict(Settings(chunk_tokens, chunk_overlap, dict(short_names or {}), dict(work_ids or {}))),
-        }
+        self._setup = setup
         self._pdf_engine = pdf_engine
         self._workers = workers or os.cpu_count() or 1
         self._seconds = seconds
         self._seconds_per_page = seconds_per_page
 
-    def read(self, files: Sequence[SourceFile]) -> Iterator[ReadFile | UnreadableFile]:
+    @abstractmethod
+    def _result(self, read: dict[str, Any]) -> Result:
+        """What a worker has sent, as the caller takes it."""
+
+    def read(self, files: Sequence[SourceFile]) -> Iterator[Result | UnreadableFile]:
         """One outcome per file, as soon as it is there; the largest files begin first.
 
         The workers are gone when the iterator ends, is closed, or an exception (Ctrl-C too) passes through it.
@@ -104,7 +101,7 @@ class SupervisedReader:
             if worker.job is None and queue:
                 worker.begin(queue.popleft(), self._seconds)
 
-    def _collect(self, workers: list[_Worker], queue: deque[_Job]) -> Iterator[ReadFile | UnreadableFile]:
+    def _collect(self, workers: list[_Worker], queue: deque[_Job]) -> Iterator[Result | UnreadableFile]:
         """Waits for the next message or time limit, and yields what is finished by it."""
         busy = {worker.connection: worker for worker in workers if worker.job}
         soonest = min(worker.deadline for worker in busy.values())
@@ -118,7 +115,7 @@ class SupervisedReader:
                 continue
             if message is not None:
                 worker.job = None
-                outcome = _outcome(job, message)
+                outcome: Result | UnreadableFile = self._outcome(job, message)
             elif connection in ready:
                 outcome = _failed(job, "crash", f"the reading process died ({worker.kill()})")
                 workers.remove(worker)
@@ -134,23 +131,75 @@ class SupervisedReader:
             else:
                 yield outcome
 
-    def _second_try(self, job: _Job, outcome: ReadFile | UnreadableFile) -> _Job | None:
-        if isinstance(outcome, ReadFile) or self._pdf_engine != "auto" or job.first_failure:
+    def _outcome(self, job: _Job, message: dict[str, Any]) -> Result | UnreadableFile:
+        if "error" in message:
+            return _failed(job, message["error"], message["message"], message["sha256"])
+        return self._result(message["read"])
+
+    def _second_try(self, job: _Job, outcome: Result | UnreadableFile) -> _Job | None:
+        if not isinstance(outcome, UnreadableFile) or self._pdf_engine != "auto" or job.first_failure:
             return None
         return None if outcome.error_class in _FINAL else _Job(job.file, "pypdf", outcome)
+
+
+class SupervisedReader(_Supervisor[ReadFile]):
+    """Reads files in killable worker processes; implements `finreg_cli.documents.base.DocumentReader`.
+
+    Args:
+        tokenizer: path of the ``tokenizer.json`` by which chunks are measured.
+        chunk_tokens: the most tokens of a chunk.
+        chunk_overlap: the most tokens repeated from one chunk to the next.
+        pdf_engine: see `_Supervisor`, and for the last three too.
+        short_names: work_id -> the short name that citations begin with.
+        work_ids: file stem -> work_id, for documents that state no number.
+
+    Raises:
+        ModelMissing: there is no tokenizer at that path.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Path,
+        chunk_tokens: int,
+        chunk_overlap: int,
+        pdf_engine: PdfEngine = "auto",
+        short_names: Mapping[str, str] | None = None,
+        work_ids: Mapping[str, str] | None = None,
+        workers: int | None = None,
+        *,
+        seconds: float = SECONDS,
+        seconds_per_page: float = SECONDS_PER_PAGE,
+    ) -> None:
+        TokenCounter(tokenizer)  # a missing one is an error of this command, not of each file
+        settings = Settings(chunk_tokens, chunk_overlap, dict(short_names or {}), dict(work_ids or {}))
+        setup = {"wanted": "chunks", "tokenizer": str(tokenizer.resolve()), "settings": asdict(settings)}
+        super().__init__(setup, pdf_engine, workers, seconds, seconds_per_page)
+
+    def _result(self, read: dict[str, Any]) -> ReadFile:
+        return ReadFile(**{**read, "chunks": [Chunk(**chunk) for chunk in read["chunks"]]})
+
+
+class SupervisedTexts(_Supervisor[ReadText]):
+    """Reads files as plain text, as hostile as they may be; the arguments are those of `_Supervisor`."""
+
+    def __init__(
+        self,
+        pdf_engine: PdfEngine = "auto",
+        workers: int | None = None,
+        *,
+        seconds: float = SECONDS,
+        seconds_per_page: float = SECONDS_PER_PAGE,
+    ) -> None:
+        super().__init__({"wanted": "text"}, pdf_engine, workers, seconds, seconds_per_page)
+
+    def _result(self, read: dict[str, Any]) -> ReadText:
+        return ReadText(**read)
 
 
 def _size(file: SourceFile) -> int:
     with suppress(OSError):
         return file.absolute.stat().st_size
     return 0  # it is gone or not ours to read; its worker will say so
-
-
-def _outcome(job: _Job, message: dict[str, Any]) -> ReadFile | UnreadableFile:
-    if "error" in message:
-        return _failed(job, message["error"], message["message"], message["sha256"])
-    read = message["read"]
-    return ReadFile(read["path"], read["file_sha256"], read["pages"], [Chunk(**chunk) for chunk in read["chunks"]])
 
 
 def _failed(job: _Job, error_class: ErrorClass, message: str, sha256: str | None = None) -> UnreadableFile:

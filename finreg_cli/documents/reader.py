@@ -1,4 +1,4 @@
-"""One file's bytes to its chunks, or to a classified error. Runs within a worker; knows of no file system."""
+"""One file's bytes to its chunks or text, or to a classified error. Runs within a worker; knows no file system."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ class Settings:
     work_ids: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class ReadText:
+    """A file with its plain text."""
+
+    path: str
+    file_sha256: str
+    pages: int
+    text: str
+
+
 class Engine(Protocol):
     name: str
     pages: int
@@ -65,14 +75,7 @@ def read_bytes(
     Raises:
         ReadError: with the class of the error.
     """
-    check_bytes(data)
-    engine = _open(engine_name, data)
-    try:
-        on_pages(engine.pages)
-        pages = list(engine.lines())
-    finally:
-        engine.close()
-    _check_text(pages)
+    pages = _pages(data, engine_name, on_pages)
     blocks = layout.blocks(pages)
     opening = [line.text for line in pages[0]]
     stem = PurePosixPath(path).stem
@@ -81,6 +84,33 @@ def read_bytes(
     sha256 = hashlib.sha256(data).hexdigest()
     chunks = chunk_document(document, path, sha256, count_tokens, settings.chunk_tokens, settings.chunk_overlap)
     return ReadFile(path, sha256, len(pages), list(chunks))
+
+
+def read_text(
+    data: bytes,
+    path: str,
+    engine_name: EngineName,
+    on_pages: Callable[[int], None] = lambda pages: None,
+) -> ReadText:
+    """Reads one document as plain text, see `layout.text`; the arguments are those of `read_bytes`.
+
+    Raises:
+        ReadError: with the class of the error.
+    """
+    pages = _pages(data, engine_name, on_pages)
+    return ReadText(path, hashlib.sha256(data).hexdigest(), len(pages), layout.text(pages))
+
+
+def _pages(data: bytes, engine_name: EngineName, on_pages: Callable[[int], None]) -> list[list[Line]]:
+    check_bytes(data)
+    engine = _open(engine_name, data)
+    try:
+        on_pages(engine.pages)
+        pages = list(engine.lines())
+    finally:
+        engine.close()
+    _check_text(pages)
+    return pages
 
 
 def check_bytes(data: bytes) -> None:

@@ -11,18 +11,23 @@ import json
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import sha256
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from finreg_cli.documents.base import ReadFile
 from finreg_cli.documents.errors import ReadError
-from finreg_cli.documents.reader import Settings, read_bytes
+from finreg_cli.documents.reader import EngineName, ReadText, Settings, read_bytes, read_text
 from finreg_cli.documents.tokens import TokenCounter
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of address space; a normal run peaks at a tenth
 _ALARM_AFTER = 3600  # s a file
+
+
+Read = Callable[[bytes, str, EngineName, Callable[[int], None]], ReadFile | ReadText]
 
 
 def serve(connection: Connection) -> None:
@@ -30,25 +35,26 @@ def serve(connection: Connection) -> None:
     setup = _receive(connection)
     if setup is None:
         return
-    settings = Settings(**setup["settings"])
-    count_tokens = TokenCounter(Path(setup["tokenizer"]))
+    read = read_text if setup["wanted"] == "text" else _chunk_reader(setup)
     _send(connection, {"ready": True})
     while (job := _receive(connection)) is not None:
         signal.alarm(_ALARM_AFTER)
-        _send(connection, _outcome(connection, job, settings, count_tokens))
+        _send(connection, _outcome(connection, job, read))
         signal.alarm(0)
 
 
-def _outcome(
-    connection: Connection, job: dict[str, Any], settings: Settings, count_tokens: TokenCounter
-) -> dict[str, Any]:
+def _chunk_reader(setup: dict[str, Any]) -> Read:
+    settings = Settings(**setup["settings"])
+    count_tokens = TokenCounter(Path(setup["tokenizer"]))
+    return lambda data, path, engine, on_pages: read_bytes(data, path, engine, settings, count_tokens, on_pages)
+
+
+def _outcome(connection: Connection, job: dict[str, Any], read: Read) -> dict[str, Any]:
     digest = None
     try:
         data = Path(job["absolute"]).read_bytes()
         digest = sha256(data).hexdigest()
-        read = read_bytes(
-            data, job["path"], job["engine"], settings, count_tokens, lambda pages: _send(connection, {"pages": pages})
-        )
+        outcome = read(data, job["path"], job["engine"], lambda pages: _send(connection, {"pages": pages}))
     except ReadError as error:
         return {"error": error.error_class, "message": str(error), "sha256": digest}
     except (MemoryError, RecursionError) as error:
@@ -57,7 +63,7 @@ def _outcome(
         return {"error": "parse", "message": f"cannot be opened: {error.strerror or error}", "sha256": digest}
     except Exception as error:  # whatever a broken file provokes is that file's error, and the next one's turn comes
         return {"error": "parse", "message": f"{type(error).__name__}: {error}", "sha256": digest}
-    return {"read": asdict(read)}
+    return {"read": asdict(outcome)}
 
 
 def _receive(connection: Connection) -> dict[str, Any] | None:

@@ -242,11 +242,19 @@ def mean(values: Iterable[tuple[str, float]], seed: int) -> Figure:
     return Figure(value, low, high, n, len(sums))
 
 
-def _interval(sums: NDArray[np.float64], counts: NDArray[np.float64], seed: int) -> tuple[float, float]:
+def resampled(rows: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """The sums over `RESAMPLES` bootstrap resamples of units: (resamples, columns) of (units, columns)."""
+    units = len(rows)
     draws = np.random.default_rng(seed)
-    means = []
+    sums = []
     for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
-        drawn = draws.integers(0, len(sums), (RESAMPLES_AT_ONCE, len(sums)))
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
+        drawn = draws.integers(0, units, (RESAMPLES_AT_ONCE, units))
+        times = np.stack([np.bincount(each, minlength=units) for each in drawn])
+        sums.append(times @ rows)
+    return np.concatenate(sums)
+
+
+def _interval(sums: NDArray[np.float64], counts: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    totals = resampled(np.stack([sums, counts], axis=1), seed)
+    low, high = np.percentile(totals[:, 0] / totals[:, 1], [2.5, 97.5])
     return float(low), float(high)

@@ -5,6 +5,7 @@ Training rows, evaluation and ``finreg extract`` cut and merge alike, so that no
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,36 +32,72 @@ Finding = tuple[Window, Labels]
 def windows(document: str, offsets: TokenOffsets, tokens: int, overlap: int) -> list[Window]:
     """The document in windows of at most ``tokens`` tokens that together hold all of it.
 
-    A window begins and ends between lines where it can, else between words; two neighbours share about ``overlap``
-    tokens, so that a value of up to that length stands whole in one of them.
+    A window begins and ends between lines where it can, else between words; two neighbours share at least ``overlap``
+    tokens, so that a value of up to that length stands whole in one of them. An overlap of more than half of the
+    tokens is taken for the half, lest the windows hardly move on; a single character is never cut, however many tokens
+    it has.
     """
     spans = offsets(document)
     if len(spans) <= tokens:
         return [Window(0, len(document), document)]
+    cut = _Cut(document, offsets, spans, tokens)
+    overlap = min(overlap, tokens // 2)
     found: list[Window] = []
-    first = 0
+    start = 0
     while True:
-        last = min(first + tokens, len(spans))
-        start, end = spans[first][0] if first else 0, spans[last - 1][1] if last < len(spans) else len(document)
-        if last < len(spans):
-            # At most the overlap is given up for a better place, so the next window still reaches back to it.
-            end = _break_before(document, end, spans[max(first + 1, last - overlap // 2)][0])
+        end = cut.end_of_window(start)
         found.append(Window(start, end, document[start:end]))
-        if end >= len(document):
+        if end == len(document):
             return found
-        following = next(nth for nth, span in enumerate(spans) if span[1] > end)
+        start = cut.start_of_next(start, end, overlap)
+
+
+class _Cut:
+    """Where the windows of one document begin and end, in characters.
+
+    The search for a better place goes back by at most an eighth of a window: with an overlap of a half, windows still
+    move on by a quarter.
+    """
+
+    def __init__(self, document: str, offsets: TokenOffsets, spans: Sequence[tuple[int, int]], tokens: int) -> None:
+        self._document = document
+        self._offsets = offsets
+        self._starts = [start for start, _ in spans]
+        self._ends = [end for _, end in spans]
+        self._tokens = tokens
+
+    def end_of_window(self, start: int) -> int:
+        first = bisect_right(self._ends, start)
+        last = first + self._tokens
+        while True:
+            end = self._end_before(last, start)
+            # A part of a text can have more tokens than the same characters have within the whole.
+            excess = len(self._offsets(self._document[start:end])) - self._tokens
+            if excess <= 0 or last == first + 1:
+                return end
+            last = max(min(last, len(self._ends)) - excess, first + 1)
+
+    def _end_before(self, last: int, start: int) -> int:
+        if last >= len(self._ends) or self._ends[last - 1] == self._ends[-1]:
+            return len(self._document)
+        earliest = max(self._starts[max(last - self._tokens // 8, 0)], start)
+        return self._break_before(self._ends[last - 1], earliest)
+
+    def start_of_next(self, start: int, end: int, overlap: int) -> int:
+        first, following = bisect_right(self._ends, start), bisect_right(self._ends, end)
         wanted = max(following - overlap, first + 1)
-        begin = _break_before(document, spans[wanted][0], spans[max(first + 1, wanted - overlap // 2)][0])
-        first = next(nth for nth, span in enumerate(spans) if span[1] > begin)
+        earliest = max(wanted - self._tokens // 8, first + 1)
+        place = self._break_before(self._starts[wanted], self._starts[earliest])
+        # Where a character has several tokens, or a token several lines, this could stand still or leave a gap.
+        return max(min(place, end), start + 1)
 
-
-def _break_before(document: str, end: int, earliest: int) -> int:
-    """The last line break, else the last blank, of ``document[earliest:end]``, after it; ``end`` where it has none."""
-    for separator in ("\n", " "):
-        place = document.rfind(separator, earliest, end)
-        if place >= 0:
-            return place + 1
-    return end
+    def _break_before(self, place: int, earliest: int) -> int:
+        """Behind the last line break, else the last blank, from ``earliest`` to ``place``; there where it has none."""
+        for separator in ("\n", " "):
+            found = self._document.rfind(separator, earliest, place)
+            if found >= 0:
+                return found + 1
+        return place
 
 
 def labels_of(window: Window, document: str, labels: Labels, schema: Schema) -> Labels:

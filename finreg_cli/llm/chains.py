@@ -25,51 +25,35 @@ from typing import Any, Literal
 
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.prompt_values import PromptValue
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langsmith.run_helpers import tracing_context
 
-from finreg_cli.config import Config, Endpoint, Kind
+from finreg_cli.config import Config, Kind
 from finreg_cli.domain.chat_format import ABSTENTION, split_citation, with_citation
 from finreg_cli.domain.identity import chunk_id, content_hash, document_id
 from finreg_cli.domain.records import Chunk, QaRow
 from finreg_cli.llm import prompts as prompt_files
+from finreg_cli.llm.asking import ConfiguredEndpoints, RowRejected, StructuredModel
 from finreg_cli.llm.base import Assignment, Estimate, Reply, ReplyCache, Usage, Written
-from finreg_cli.llm.budget import Budget, cost
-from finreg_cli.llm.endpoints import RequestFailed, api_key
+from finreg_cli.llm.budget import Budget
 from finreg_cli.llm.prompts import Prompts
-from finreg_cli.llm.runner import (
-    Asker,
-    Client,
-    Retry,
-    most_input_tokens,
-    opened,
-    plain,
-    request_key,
-    run_all,
-)
+from finreg_cli.llm.runner import Asker, Retry, run_all
 from finreg_cli.llm.structured import (
     Answer,
     AnswerVerdict,
+    NamedSchema,
     Output,
     Question,
     QuestionVerdict,
     ReasonedAnswer,
-    Unreadable,
-    json_schema,
-    keys,
-    read,
+    form,
 )
 
 AUDIENCE = "people who prepare supervisory reports at banks"
 LANGUAGE = "English"
 
 Role = Literal["generator", "judge"]
-
-
-class RowRejected(Exception):
-    """A row can't go on; the message is its reason, ``name: detail``."""
 
 
 @dataclass(frozen=True)
@@ -100,54 +84,6 @@ STEPS = (
 )
 
 
-class StructuredModel(Runnable[PromptValue, Output]):
-    """A language model as a LangChain runnable that gives objects: asks, reads, and asks once more if it can't read.
-
-    The sample number is taken from ``config["configurable"]["sample"]``.
-
-    Raises:
-        RowRejected: the second reply can't be read either, or a request failed for good.
-    """
-
-    def __init__(self, asker: Asker, output: type[Output], repair: Runnable[dict[str, Any], PromptValue]) -> None:
-        self._asker = asker
-        self._output = output
-        self._repair = repair
-
-    def invoke(self, input: PromptValue, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
-        return asyncio.run(self.ainvoke(input, config, **kwargs))
-
-    async def ainvoke(self, input: PromptValue, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
-        sample = (config or {}).get("configurable", {}).get("sample", 0)
-        messages = input.to_messages()
-        reply = await self._ask(messages, sample)
-        try:
-            return read(reply.text, self._output)
-        except Unreadable as first:
-            complaint = await self._repair.ainvoke({"problem": _problem(first, reply), "keys": keys(self._output)})
-        again = await self._ask([*messages, AIMessage(reply.text), *complaint.to_messages()], sample)
-        try:
-            return read(again.text, self._output)
-        except Unreadable as second:
-            name = "unreadable_verdict" if bool in self._annotations() else "unreadable_reply"
-            raise RowRejected(f"{name}: {_problem(second, again)}") from second
-
-    async def _ask(self, messages: list[BaseMessage], sample: int) -> Reply:
-        try:
-            return await self._asker.ask(messages, self._output, sample)
-        except RequestFailed as failed:
-            raise RowRejected(f"endpoint: {failed.message}") from failed
-
-    def _annotations(self) -> set[Any]:
-        return {field.annotation for field in self._output.model_fields.values()}
-
-
-def _problem(unreadable: Unreadable, reply: Reply) -> str:
-    if reply.finish_reason == "length":
-        return f"{unreadable} (it was cut off at the limit of max_tokens)"
-    return str(unreadable)
-
-
 class Chain:
     """The six steps over one generator and one judge."""
 
@@ -157,7 +93,7 @@ class Chain:
         self._audience = audience
         self._language = language
         self._steps: list[tuple[Step, Runnable[dict[str, Any], Output]]] = [
-            (step, prompts.template(step.name) | StructuredModel(askers[step.role], step.output, repair))
+            (step, prompts.template(step.name) | StructuredModel(askers[step.role], form(step.output), repair))
             for step in STEPS
         ]
 
@@ -261,27 +197,15 @@ class ChainWriter:
         language: str = LANGUAGE,
         retry: Retry = Retry(),  # noqa: B008 - immutable
     ) -> None:
-        generator = config.endpoints.generator
-        if generator is None:
-            raise ValueError("ChainWriter needs endpoints.generator, which the configuration has checked")
-        self._endpoints = {"generator": generator}
-        if config.endpoints.judge is not None:
-            self._endpoints["judge"] = config.endpoints.judge
-        for name, endpoint in self._endpoints.items():
-            api_key(name, endpoint, environment)
+        self._endpoints = ConfiguredEndpoints(config, cache, budget, environment, retry)
         self._prompts = prompt_files.load(config.generate.prompts)
         self._prompts.require_kinds(kind for kind, share in config.generate.kinds.items() if share)
-        self._cache = cache
-        self._budget = budget
-        self._environment = environment
         self._audience = audience
         self._language = language
-        self._retry = retry
-        self._usage = {name: _no_usage(endpoint) for name, endpoint in self._endpoints.items()}
 
     @property
     def model(self) -> str:
-        return self._endpoints["generator"].model
+        return self._endpoints.generator.model
 
     @property
     def prompt_version(self) -> str:
@@ -289,36 +213,30 @@ class ChainWriter:
 
     @property
     def outputs_may_train(self) -> bool:
-        return self._endpoints["generator"].outputs_may_train
+        return self._endpoints.generator.outputs_may_train
 
     @property
     def usage(self) -> dict[str, Usage]:
         """By ``generator`` and ``judge``; a request that was tried again counts each time."""
-        return self._usage
+        return self._endpoints.usage
 
     def write(self, assignments: Iterable[Assignment]) -> Generator[Written, None, None]:
-        in_flight = sum(endpoint.max_concurrency for endpoint in self._endpoints.values())
-        return run_all(self._opened, assignments, in_flight)
+        return run_all(self._opened, assignments, self._endpoints.in_flight)
 
     def estimate(self, assignments: Iterable[Assignment]) -> Estimate:
         """The requests that are not in the cache, from the real prompts, with every reply as long as it may be.
 
         Repairs and retries come on top, and rows that are dropped on the way take less.
         """
-        planners = {name: _Planner(each, self._cache) for name, each in self._endpoints.items()}
+        planners = self._endpoints.planners()
         chain = self._chain(planners)
         asyncio.run(_write_all(chain, assignments))
         return Estimate({name: planner.usage for name, planner in planners.items()})
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Callable[[Assignment], Any]]:
-        def clients() -> Iterator[Client]:
-            for name, endpoint in self._endpoints.items():
-                usage = self._usage[name]
-                yield Client(name, endpoint, self._cache, self._budget, usage, self._environment, self._retry)
-
-        async with opened(clients) as made:
-            yield self._chain(dict(zip(self._endpoints, made, strict=True))).write
+        async with self._endpoints.opened() as askers:
+            yield self._chain(askers).write
 
     def _chain(self, askers: Mapping[str, Asker]) -> Chain:
         judge = askers.get("judge", askers["generator"])
@@ -326,41 +244,9 @@ class ChainWriter:
         return Chain(self._prompts, by_role, self._audience, self._language)
 
 
-def _no_usage(endpoint: Endpoint) -> Usage:
-    return Usage(money=None if endpoint.price is None else 0.0)
-
-
 async def _write_all(chain: Chain, assignments: Iterable[Assignment]) -> None:
     for assignment in assignments:
         await chain.write(assignment)
-
-
-class _Planner:
-    """Sends nothing: answers from the cache, else with as many letters as a reply may have tokens, and counts."""
-
-    def __init__(self, endpoint: Endpoint, cache: ReplyCache) -> None:
-        self._endpoint = endpoint
-        self._cache = cache
-        self.usage = _no_usage(endpoint)
-
-    async def ask(self, messages: Sequence[BaseMessage], output: type[Output], sample: int) -> Reply:
-        cached = self._cache.get(request_key(self._endpoint, plain(messages), output, sample))
-        if cached is not None:
-            self.usage.cached += 1
-            return cached
-        input_tokens = most_input_tokens(plain(messages), json_schema(output))
-        output_tokens = self._endpoint.max_tokens
-        self.usage.requests += 1
-        self.usage.input_tokens += input_tokens
-        self.usage.output_tokens += output_tokens
-        if self.usage.money is not None:
-            self.usage.money += cost(self._endpoint.price, input_tokens, output_tokens)
-        return Reply(json.dumps(_as_long_as_can_be(output, output_tokens)))
-
-
-def _as_long_as_can_be(output: type[Output], tokens: int) -> dict[str, Any]:
-    texts = [name for name, field in output.model_fields.items() if field.annotation is str]
-    return {name: "x" * (tokens // len(texts)) if name in texts else True for name in output.model_fields}
 
 
 class _AnyModel:
@@ -374,7 +260,7 @@ class _AnyModel:
         self._llm = llm
         self._threads = threads
 
-    async def ask(self, messages: Sequence[BaseMessage], output: type[Output], sample: int) -> Reply:
+    async def ask(self, messages: Sequence[BaseMessage], schema: NamedSchema | None, sample: int) -> Reply:
         call = partial(copy_context().run, self._llm.invoke, list(messages))
         message = await asyncio.get_running_loop().run_in_executor(self._threads, call)
         return Reply(str(message.text), finish_reason=message.response_metadata.get("finish_reason"))

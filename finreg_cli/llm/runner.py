@@ -33,7 +33,7 @@ from finreg_cli.errors import BudgetReached, EndpointError, FinregError
 from finreg_cli.llm.base import Reply, ReplyCache, Usage
 from finreg_cli.llm.budget import Budget, cost
 from finreg_cli.llm.endpoints import OpenAIEndpoint, RequestFailed
-from finreg_cli.llm.structured import Output, json_schema
+from finreg_cli.llm.structured import NamedSchema
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -47,8 +47,8 @@ Worker = Callable[[Item], Awaitable[Result]]
 class Asker(Protocol):
     """What a chain sees of a language model."""
 
-    async def ask(self, messages: Sequence[BaseMessage], output: type[Output], sample: int) -> Reply:
-        """The reply to a conversation, which should hold an ``output``; ``sample`` tells equal questions apart.
+    async def ask(self, messages: Sequence[BaseMessage], schema: NamedSchema | None, sample: int) -> Reply:
+        """The reply to a conversation, in a JSON schema where there is one; ``sample`` tells equal questions apart.
 
         Raises:
             RequestFailed: this request got no usable reply; others may.
@@ -128,34 +128,34 @@ class Client:
         self._given_up_in_a_row = 0
         self._unusable: EndpointError | None = None
 
-    async def ask(self, messages: Sequence[BaseMessage], output: type[Output], sample: int) -> Reply:
-        key = request_key(self._endpoint, plain(messages), output, sample)
+    async def ask(self, messages: Sequence[BaseMessage], schema: NamedSchema | None, sample: int) -> Reply:
+        key = request_key(self._endpoint, plain(messages), schema, sample)
         cached = self._cache.get(key)
         if cached is not None:
             self._usage.cached += 1
             return cached
-        reply = await self._first_alone(messages, output)
+        reply = await self._first_alone(messages, schema)
         self._cache.put(key, reply)
         return reply
 
     async def close(self) -> None:
         await self._connection.close()
 
-    async def _first_alone(self, messages: Sequence[BaseMessage], output: type[Output]) -> Reply:
+    async def _first_alone(self, messages: Sequence[BaseMessage], schema: NamedSchema | None) -> Reply:
         if not self._succeeded:
             async with self._pilot:
                 if not self._succeeded:
-                    return await self._persist(messages, output)
-        return await self._persist(messages, output)
+                    return await self._persist(messages, schema)
+        return await self._persist(messages, schema)
 
-    async def _persist(self, messages: Sequence[BaseMessage], output: type[Output]) -> Reply:
+    async def _persist(self, messages: Sequence[BaseMessage], schema: NamedSchema | None) -> Reply:
         attempt = 1
         while True:
             try:
                 async with self._slots:
                     if self._unusable is not None:
                         raise self._unusable
-                    reply = await self._send(messages, output)
+                    reply = await self._send(messages, schema)
             except RequestFailed as failed:
                 if failed.corrected:
                     continue
@@ -170,13 +170,12 @@ class Client:
             await asyncio.sleep(delay)
             attempt += 1
 
-    async def _send(self, messages: Sequence[BaseMessage], output: type[Output]) -> Reply:
-        schema = json_schema(output)
-        most_input = most_input_tokens(plain(messages), schema)
+    async def _send(self, messages: Sequence[BaseMessage], schema: NamedSchema | None) -> Reply:
+        most_input = most_input_tokens(plain(messages), schema[1] if schema else None)
         room = await self._budget.reserve(most_input, self._endpoint.max_tokens, self._endpoint.price)
         self._usage.requests += 1
         try:
-            reply = await self._connection.complete(messages, (output.__name__, schema))
+            reply = await self._connection.complete(messages, schema)
         except RequestFailed as failed:
             # What may have been computed stays reserved: better a budget that ends early than one that is overshot.
             self._charge(room.settle(None, None) if failed.maybe_charged else room.settle(0, 0))
@@ -204,7 +203,9 @@ class Client:
             raise self._unusable from failed
 
 
-def request_key(endpoint: Endpoint, messages: Sequence[Mapping[str, str]], output: type[Output], sample: int) -> str:
+def request_key(
+    endpoint: Endpoint, messages: Sequence[Mapping[str, str]], schema: NamedSchema | None, sample: int
+) -> str:
     """The key of a request in the cache: everything that decides the reply, and nothing secret.
 
     Whether the endpoint is told the schema or only the prompt says it is left out: it is learned anew in each run.
@@ -212,7 +213,7 @@ def request_key(endpoint: Endpoint, messages: Sequence[Mapping[str, str]], outpu
     parameters = {
         "temperature": endpoint.temperature,
         "max_tokens": endpoint.max_tokens,
-        "schema": json_schema(output),
+        "schema": schema[1] if schema else None,
     }
     return content_hash(endpoint.provider, endpoint.base_url, endpoint.model, parameters, list(messages), sample)
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from finreg_cli.domain.extraction import Schema
 
 
 class Unreadable(Exception):
@@ -57,7 +61,53 @@ class Answer(Output):
     answer: Text
 
 
+class Verdict(Output):
+    reasons: Text
+    passed: bool
+
+
 Read = TypeVar("Read", bound=Output)
+Value = TypeVar("Value")
+
+NamedSchema = tuple[str, dict[str, Any]]
+"""A JSON schema that an endpoint can be told, and its name."""
+
+
+@dataclass(frozen=True)
+class Form(Generic[Value]):
+    """What a reply must be.
+
+    Args:
+        schema: what the endpoint is told, where it can be.
+        keys: the keys as the repair request names them.
+        read: takes the value out of the text; raises Unreadable.
+        is_verdict: whether it decides about a row.
+    """
+
+    schema: NamedSchema
+    keys: str
+    read: Callable[[str], Value]
+    is_verdict: bool
+
+
+def form(output: type[Read]) -> Form[Read]:
+    is_verdict = any(each.annotation is bool for each in output.model_fields.values())
+    return Form((output.__name__, json_schema(output)), keys(output), partial(read, output=output), is_verdict)
+
+
+def labels_form(schema: Schema, absent: Collection[str]) -> Form[dict[str, Any]]:
+    """New labels: of the schema, but null exactly for the ``absent`` keys, so that an endpoint that is told the schema
+    cannot depart from its example there.
+
+    It is read as the object that it is, whatever its keys: whether they are right is a score, and the task's to say.
+    """
+    definition = schema.json_schema()
+    definition["properties"] = {
+        each.name: {"type": "null" if each.name in absent else each.type} for each in schema.fields
+    }
+    named = " and ".join(f'"{each.name}" ({"null" if each.name in absent else each.type})' for each in schema.fields)
+    return Form(("Labels", definition), named, read_object, is_verdict=False)
+
 
 _THOUGHTS = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 # Some chat templates write the opening tag into the prompt, so that the reply begins in the middle of the thoughts;
@@ -72,11 +122,9 @@ def read(text: str, output: type[Read]) -> Read:
     Raises:
         Unreadable: there is none, it does not fit, or there are several that differ.
     """
-    for thoughts in (_THOUGHTS, _HEADLESS_THOUGHTS, _ENDLESS_THOUGHTS):
-        text = thoughts.sub("", text)
     fitting: list[Read] = []
     problem = "it holds no JSON object"
-    for candidate in _objects(text):
+    for candidate in _objects(without_thoughts(text)):
         try:
             found = output.model_validate(candidate)
         except ValidationError as error:
@@ -89,6 +137,43 @@ def read(text: str, output: type[Read]) -> Read:
     if not fitting:
         raise Unreadable(problem)
     return fitting[0]
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """The one JSON object in a reply, whatever its keys; thoughts, prose and a code fence around it as in `read`.
+
+    Raises:
+        Unreadable: there is none, or there are several that differ.
+    """
+    found = _objects(without_thoughts(text))
+    if not found:
+        raise Unreadable("it holds no JSON object")
+    if any(each != found[0] for each in found):
+        raise Unreadable("it holds different JSON objects")
+    return found[0]
+
+
+_FENCED = re.compile(r"\A```[^\n`]*\n(.*?)\n?```\Z", re.DOTALL)
+
+
+def read_text(text: str) -> str:
+    """The text of a reply in plain words, without thoughts and without a code fence around all of it.
+
+    Raises:
+        Unreadable: nothing is left.
+    """
+    text = without_thoughts(text).strip()
+    fenced = _FENCED.match(text)
+    text = fenced.group(1).strip() if fenced else text
+    if not text:
+        raise Unreadable("it is empty")
+    return text
+
+
+def without_thoughts(text: str) -> str:
+    for thoughts in (_THOUGHTS, _HEADLESS_THOUGHTS, _ENDLESS_THOUGHTS):
+        text = thoughts.sub("", text)
+    return text
 
 
 def _objects(text: str) -> list[dict[str, Any]]:

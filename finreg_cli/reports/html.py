@@ -9,17 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
-from finreg_cli import __version__
 from finreg_cli.domain import claims
 from finreg_cli.domain.claims import Comparison
-from finreg_cli.domain.metrics import MIN_UNITS, RESAMPLES
 from finreg_cli.domain.records import Metric, Prediction
 from finreg_cli.errors import WarehouseError
-from finreg_cli.reports import plots
-from finreg_cli.reports.base import AnsweredRow, Report
+from finreg_cli.reports import extraction, plots
+from finreg_cli.reports.base import AnsweredRow, ExtractionReport, Report
+from finreg_cli.reports.pages import template
 
 EXAMPLES = 8
 LATEST = "latest.html"
@@ -37,8 +35,14 @@ class HtmlReports:
 
     def write(self, report: Report) -> Path:
         """The path of the report; an earlier one of the same run is replaced."""
-        page = render(report)
-        path = self._folder / f"{report.run_id}.html"
+        return self._write(report.run_id, render(report))
+
+    def write_extraction(self, report: ExtractionReport) -> Path:
+        """As `write`, of an evaluation of structured extraction."""
+        return self._write(report.run_id, extraction.render(report))
+
+    def _write(self, run_id: str, page: str) -> Path:
+        path = self._folder / f"{run_id}.html"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for target in (path, self._folder / LATEST):
@@ -65,18 +69,10 @@ def _replace(target: Path, text: str) -> None:
 
 
 def render(report: Report) -> str:
-    """The page; every text of a document, a model or a configuration is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("finreg_cli.reports", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """The page on questions and answers."""
     compared = claims.comparisons(report.metrics)
-    return environment.get_template("evaluation.html").render(
+    return template("evaluation.html").render(
         report=report,
-        version=__version__,
         headline=claims.headline(compared),
         models=[each for each in (claims.BASE, claims.TUNED) if any(metric.model == each for metric in report.metrics)],
         glance=_glance(compared),
@@ -88,10 +84,7 @@ def render(report: Report) -> str:
         groups=[each for each in _examples(report) if each.rows],
         axis_scores=plots.axis_labels(plots.SCORES),
         axis_differences=plots.axis_labels(plots.DIFFERENCES),
-        figure=claims.figure,
         titles=claims.TITLES,
-        min_units=MIN_UNITS,
-        resamples=RESAMPLES,
     )
 
 

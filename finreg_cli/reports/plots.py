@@ -121,3 +121,102 @@ def _line(series: Series, x: Callable[[int], float], y: Callable[[float], float]
     )
     dots = "".join(f'<circle cx="{cx}" cy="{cy}" r="3.5"/>' for cx, cy in places) if len(places) <= FEW_POINTS else ""
     return f'<g class="{series.style}">{segments}{dots}</g>'
+
+
+# --- figures by column -----------------------------------------------------------------------------------------------
+
+COLUMNS_HEIGHT = 250
+COLUMNS_TOP, COLUMNS_LEFT, LEVEL_NAMES = 16, 7, 30
+"""Room above the value 1 in pixels, for the scale at the left and for the names of levels at the right in percent."""
+LANE = 28
+"""Pixels between the dots of one column."""
+LINE = 13
+"""Pixels between the base lines of two texts."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """Figures that stand side by side over one label; ``note`` is the smaller line under it."""
+
+    label: str
+    note: str
+    dots: Sequence[Dot]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A figure that belongs to no column: a line across them all, with its name at the right end."""
+
+    name: str
+    value: float
+    style: str
+
+
+def columns(shown: Sequence[Column], levels: Sequence[Level], label: str, digits: int = 2) -> Markup:
+    """Scores from 0 to 1 upwards in labelled columns, each with its interval; ``label`` is read out instead."""
+    bottom = COLUMNS_TOP + COLUMNS_HEIGHT
+    right = 100 - LEVEL_NAMES if levels else 100
+    parts = [f'<svg class="columns" width="100%" height="{bottom + 36}" role="img" aria-label="{escape(label)}">']
+    for tick in SCORES.ticks:
+        height = f"{_height(tick):.1f}"
+        parts.append(f'<line class="grid" x1="{COLUMNS_LEFT}%" x2="{right}%" y1="{height}" y2="{height}"/>')
+        parts.append(f'<text class="tick" x="{COLUMNS_LEFT - 1.5}%" y="{_height(tick) + 4:.1f}">{tick:g}</text>')
+    places = _apart([_height(each.value) + 4 for each in levels], bottom)
+    for level, place in zip(levels, places, strict=True):
+        parts.append(_level(level, place, right))
+    for nth, column in enumerate(shown):
+        middle = COLUMNS_LEFT + (right - COLUMNS_LEFT) * (nth + 0.5) / len(shown)
+        parts.append(_column(column, f"{middle:.2f}%", bottom, digits))
+    parts.append("</svg>")
+    return Markup("".join(parts))  # every text in it is escaped above
+
+
+def _height(value: float) -> float:
+    return COLUMNS_TOP + COLUMNS_HEIGHT * (1 - min(max(value, 0.0), 1.0))
+
+
+def _column(column: Column, x: str, bottom: int, digits: int) -> str:
+    parts = [
+        f'<text x="{x}" y="{bottom + 18}">{escape(column.label)}</text>',
+        f'<text class="note" x="{x}" y="{bottom + 32}">{escape(column.note)}</text>',
+    ]
+    for lane, dot in enumerate(column.dots):
+        aside = LANE * (lane - (len(column.dots) - 1) / 2)
+        parts.append(f'<g class="{dot.style}" transform="translate({aside:g} 0)">{_upright(dot, x, digits)}</g>')
+    return "".join(parts)
+
+
+def _upright(dot: Dot, x: str, digits: int) -> str:
+    top = _height(dot.value) - 5
+    interval = ""
+    if dot.low is not None and dot.high is not None:
+        low, top = _height(dot.low), min(_height(dot.high), top)
+        interval = f'<line x1="{x}" x2="{x}" y1="{low:.1f}" y2="{_height(dot.high):.1f}"/>'
+    name = f'<text class="value" x="{x}" y="{top - 5:.1f}">{_score(dot.value, digits)}</text>'
+    return f'{interval}<circle cx="{x}" cy="{_height(dot.value):.1f}" r="5"/>{name}'
+
+
+def _level(level: Level, place: float, right: float) -> str:
+    y = f"{_height(level.value):.1f}"
+    return (
+        f'<g class="{level.style}"><line x1="{COLUMNS_LEFT}%" x2="{right}%" y1="{y}" y2="{y}"/>'
+        f'<text class="level" x="{right + 1}%" y="{place:.1f}">{escape(level.name)} {_score(level.value)}</text></g>'
+    )
+
+
+def _apart(places: Sequence[float], bottom: float) -> list[float]:
+    """The places, moved so that no two are nearer than a line of text and none is below the scale."""
+    order = sorted(range(len(places)), key=lambda nth: places[nth])
+    moved = dict(zip(order, (places[nth] for nth in order), strict=True))
+    for above, below in itertools.pairwise(order):
+        moved[below] = max(moved[below], moved[above] + LINE)
+    lowest = bottom + LINE
+    for nth in reversed(order):
+        moved[nth] = min(moved[nth], lowest - LINE)
+        lowest = moved[nth]
+    return [moved[nth] for nth in range(len(places))]
+
+
+def _score(value: float, digits: int = 2) -> str:
+    """``.61``, as tables of F1 are wont to."""
+    return f"{value:.{digits}f}".removeprefix("0")

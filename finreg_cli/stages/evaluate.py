@@ -7,7 +7,7 @@ goes on where it stopped.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +20,6 @@ from finreg_cli.domain.metrics import DEFINITIONS, mean, scores
 from finreg_cli.domain.records import (
     EVALUATION_METRICS,
     EVALUATION_PREDICTIONS,
-    FINETUNE_RUNS,
-    FT_EVAL,
     FT_TRAINING,
     QA_DATASET,
     FinetuneRun,
@@ -31,21 +29,19 @@ from finreg_cli.domain.records import (
     QaRow,
 )
 from finreg_cli.domain.splits import sampling_key
-from finreg_cli.errors import ConfigError, NothingToDo, StageFailed
+from finreg_cli.errors import NothingToDo, StageFailed
 from finreg_cli.lakehouse.base import Lakehouse
-from finreg_cli.llm.base import Answerer, ReplyCache
+from finreg_cli.llm.base import ReplyCache
 from finreg_cli.reports.base import AnsweredRow, Report, TableRead, WriteReport
 from finreg_cli.stages.answers import cached_answers
 from finreg_cli.stages.base import Run, StageResult
+from finreg_cli.stages.tuned_runs import OpenAnswerer, groups_seen, last_selected_run
 from finreg_cli.tracking.base import TrackedRun, Tracker
 from finreg_cli.training.base import TrainingResult
 
 DATASET = "qa_dataset:validation"
 MAX_NEW_TOKENS = 160
 """Of an answer, where ``evaluate.max_new_tokens`` does not say."""
-
-OpenAnswerer = Callable[[str, FinetuneRun | None], Answerer]
-"""Opens ``base`` or ``tuned`` of a training run, both in one runtime; without a run the base of the configuration."""
 
 PredictionKey = tuple[str, str]
 """(model, context mode)."""
@@ -118,7 +114,7 @@ def _plan(config: Config, lakehouse: Lakehouse) -> Plan:
     rows = [] if version is None else _validation_rows(lakehouse, version, config.evaluate.limit)
     if version is None or not rows:
         raise _no_validation_rows(config, lakehouse)
-    finetune = _finetune_run(config, lakehouse) if "tuned" in config.evaluate.models else None
+    finetune = last_selected_run(config, lakehouse) if "tuned" in config.evaluate.models else None
     if finetune:
         _refuse_what_it_has_seen(lakehouse, finetune, rows)
     return Plan(rows, version, finetune)
@@ -146,39 +142,10 @@ def _no_validation_rows(config: Config, lakehouse: Lakehouse) -> NothingToDo:
     )
 
 
-def _finetune_run(config: Config, lakehouse: Lakehouse) -> FinetuneRun:
-    """``evaluate.run``, or the last selected run: ids begin with the time of their command, so they sort by it."""
-    wanted = config.evaluate.run
-    runs = list(FINETUNE_RUNS.records(lakehouse.read(FINETUNE_RUNS)))
-    finished = [each for each in runs if each.state == "finished"]
-    if wanted is not None:
-        return _named_run(wanted, runs, finished)
-    selected = [each for each in finished if each.selected]
-    if not selected:
-        raise NothingToDo(
-            f"there is no selected run in {lakehouse.location(FINETUNE_RUNS)}, so there is no tuned model to evaluate",
-            "run 'finreg finetune' with the same configuration first, or --set 'evaluate.models=[base]'",
-        )
-    return max(selected, key=lambda each: (each.sweep_id, each.run_id))
-
-
-def _named_run(wanted: str, runs: Sequence[FinetuneRun], finished: Sequence[FinetuneRun]) -> FinetuneRun:
-    found = next((each for each in runs if each.run_id == wanted), None)
-    if found is not None and found in finished:
-        return found
-    problem = "is not in finetune_runs" if found is None else f"is {found.state}, not finished"
-    there = ", ".join(sorted(each.run_id for each in finished)) or "none; run 'finreg finetune' first"
-    raise ConfigError(f"evaluate.run: {wanted!r} {problem}", f"finished runs: {there}")
-
-
 def _refuse_what_it_has_seen(lakehouse: Lakehouse, finetune: FinetuneRun, rows: Sequence[QaRow]) -> None:
     """The split never moves a row by itself, but ``generate --resplit`` does, and a model keeps what it was taught."""
-    seen: set[str] = set()
-    for table, version in ((FT_TRAINING, finetune.training_version), (FT_EVAL, None)):
-        for batch in lakehouse.read(table, ["group_key"], version=version):
-            seen.update(batch.column("group_key").to_pylist())
     units = {row.split_unit for row in rows}
-    leaked = sorted(units & seen)
+    leaked = sorted(units & groups_seen(lakehouse, finetune))
     if leaked:
         raise StageFailed(
             f"{finetune.run_id} has seen {len(leaked)} of the {len(units)} validation articles: "

@@ -1,16 +1,17 @@
 """finetune: training rows become chat rows, a sweep trains on them, the best on ``ft_eval`` is selected.
 
-Only rows of the training split take part; validation rows are read by ``evaluate`` alone.
+Only training rows take part; what evaluate measures on is read by evaluate alone. Structured extraction has a sweep,
+and a selected model, for every synthetic round.
 """
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,123 +20,111 @@ import pyarrow.parquet as pq
 
 from finreg_cli.config import Config
 from finreg_cli.domain.identity import content_hash
-from finreg_cli.domain.records import FINETUNE_RUNS, FT_EVAL, FT_TRAINING, QA_DATASET, FinetuneRun, QaRow, TrainingRow
-from finreg_cli.domain.splits import sampling_key, unit_fraction
-from finreg_cli.errors import NothingToDo, TrainingFailed
+from finreg_cli.domain.metrics import MIN_UNITS
+from finreg_cli.domain.records import FINETUNE_RUNS, FT_EVAL, FT_TRAINING, FinetuneRun
+from finreg_cli.errors import ConfigError, NothingToDo, StageFailed, TrainingFailed
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.stages.base import Run, StageResult
-from finreg_cli.tasks import regulation_qa
+from finreg_cli.stages.training_tasks import TASK_METRIC, TrainingSet, TrainingTask
+from finreg_cli.stages.tuned_runs import selected_runs, task_runs
 from finreg_cli.tracking.base import TrackedRun, Tracker
 from finreg_cli.training.base import Trainer, TrainingJob
 
-LOWER_IS_BETTER = {"eval_loss": True, "token_accuracy": False}
+SELECTED_BY = {
+    "eval_loss": ("eval_loss", 1),
+    "token_accuracy": ("token_accuracy", -1),
+    "task_metric": (TASK_METRIC, -1),
+}
+"""``finetune.select_by`` -> the metric, and the sign with which less of it is better."""
+
+Params = dict[str, Any]
+"""The resolved ``finetune`` section of one member of a sweep: one learning rate, one duration, the seed, the round."""
 
 
-def finetune(run: Run, lakehouse: Lakehouse, trainer: Trainer, tracker: Tracker) -> StageResult:
-    """Trains one model per learning rate and selects the best by ``finetune.select_by``.
+@dataclass(frozen=True)
+class Sweep:
+    """What the members of one round share."""
+
+    run: Run
+    lakehouse: Lakehouse
+    trainer: Trainer
+    tracker: Tracker
+    task: TrainingTask
+    round: int
+
+    @property
+    def config(self) -> Config:
+        return self.run.config
+
+    def named(self, *parts: str) -> str:
+        return ", ".join([*([f"round {self.round}"] if self.task.has_rounds else []), *parts])
+
+
+def finetune(
+    run: Run,
+    lakehouse: Lakehouse,
+    trainer: Trainer,
+    tracker: Tracker,
+    task: TrainingTask,
+    rounds: Sequence[int] | None = None,
+) -> StageResult:
+    """Trains one model per learning rate and duration, in each round, and selects the best by ``finetune.select_by``.
 
     A member whose rows and parameters were trained before is taken as it is; a killed one resumes at its checkpoint.
 
+    Args:
+        rounds: which to train, ascending; None for all that the task asks for.
+
     Raises:
-        NothingToDo: there are no training rows, or too few units to hold some back for ``ft_eval``.
-        TrainingFailed: every member of the sweep failed.
+        NothingToDo: there are no training rows, or too few groups to hold some back for ``ft_eval``.
+        TrainingFailed: every member of a sweep failed.
     """
-    config = run.config
-    if run.dry_run and not lakehouse.count(QA_DATASET):  # in `all --dry-run` they are still to be made
-        return StageResult("finetune", warnings=["there are no rows yet, so nothing can be planned on them"])
-    row_ids, counts = _choose_rows(config, lakehouse)
-    eval_units = _eval_units(config, lakehouse, row_ids)
-    members = [_params(config, rate) for rate in config.finetune.learning_rates]
-    result = StageResult("finetune", counts=counts | {"runs": len(members), "eval_units": len(eval_units)})
-    if run.dry_run:
-        return result
-
-    for table, of_eval in ((FT_TRAINING, False), (FT_EVAL, True)):
-        rows = (each for each in _training_rows(lakehouse, row_ids) if (each.group_key in eval_units) == of_eval)
-        lakehouse.overwrite(table, table.batches(rows))
-    rows_file = _export_rows(config.state / "training", lakehouse)
-
-    finished: list[FinetuneRun] = []
-    with tracker.run("finetune", {"finreg.run_id": run.run_id, "finreg.stage": "finetune"}) as parent:
-        parent.params({"base_model": config.finetune.base_model, "select_by": config.finetune.select_by})
-        for number, params in enumerate(members, start=1):
-            try:
-                finished.append(_train_member(run, lakehouse, trainer, tracker, parent, number, params, rows_file))
-            except TrainingFailed as error:
-                if len(members) == 1:
-                    raise
-                result.warnings.append(f"learning rate {params['learning_rate']:g} failed: {error.message}")
-    if not finished:
-        raise TrainingFailed("every member of the sweep failed", f"see the logs in {config.state / 'logs'}")
-
-    best = _select(finished, config.finetune.select_by)
-    lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches(replace(each, selected=each is best) for each in finished))
-    result.counts |= _figures(best, config.finetune.context_length)
-    skipped = int(best.metrics.get("skipped_rows", 0))
-    if skipped:
-        result.warnings.append(
-            f"{skipped} rows are longer than finetune.context_length ({config.finetune.context_length} tokens) and "
-            f"were left out of training: {Path(best.model_uri or '').parent / 'result.json'} names them"
-        )
-    result.saw(lakehouse, FT_TRAINING, FT_EVAL, FINETUNE_RUNS)
+    result = StageResult("finetune")
+    counts: dict[int, dict[str, Any]] = {}
+    for round_ in task.rounds if rounds is None else rounds:
+        sweep = Sweep(run, lakehouse, trainer, tracker, task, round_)
+        try:
+            chosen = task.training_set(round_)
+        except NothingToDo as nothing:
+            if not counts and not run.dry_run:
+                raise
+            # A later round, and in `all --dry-run` even the first, may be one that is still to be generated.
+            result.warnings.append(f"{nothing.message}: {nothing.remedy}")
+            break
+        members = _params(sweep)
+        counts[round_] = {
+            "rows": chosen.count,
+            "left_out": chosen.left_out,
+            "runs": len(members),
+            "eval_units": len(chosen.held_back),
+        }
+        if run.dry_run:
+            continue
+        best = _select(sweep, _train_all(sweep, members, _write_rows(sweep, chosen), result))
+        counts[round_] |= _figures(sweep, best)
+        _tell(sweep, best, result)
+        if round_ and run.config.generate.early_stop and _is_no_better(sweep, best, result):
+            result.ends_rounds = True
+            break
+    result.counts = {"rounds": {str(each): of for each, of in counts.items()}} if task.has_rounds else counts.get(0, {})
+    if not run.dry_run:
+        result.saw(lakehouse, FT_TRAINING, FT_EVAL, FINETUNE_RUNS)
     return result
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _choose_rows(config: Config, lakehouse: Lakehouse) -> tuple[set[str], dict[str, Any]]:
-    """The ids to train on (a sample of ``max_rows``, the same at every run), and why others stay away."""
-    reasons: Counter[str] = Counter()
-    ids: list[str] = []
-    for batch in lakehouse.read(QA_DATASET, ["row_id", "retired_at", "outputs_may_train"], where={"split": "train"}):
-        for row in batch.to_pylist():
-            if row["retired_at"] is not None:
-                reasons["retired"] += 1
-            elif not row["outputs_may_train"]:
-                reasons["outputs_may_not_train"] += 1
-            else:
-                ids.append(row["row_id"])
-    most = config.finetune.max_rows
-    chosen = ids if most is None else heapq.nsmallest(most, ids, key=sampling_key)
-    reasons["beyond_max_rows"] = len(ids) - len(chosen)
-    if not chosen:
-        left_out = {reason: count for reason, count in reasons.items() if count}
-        raise NothingToDo(
-            f"there are no rows to train on in {lakehouse.location(QA_DATASET)} (split train; left out: "
-            f"{left_out or 'none'})",
-            "run 'finreg generate' with the same configuration first; 'finreg status' shows what is there",
-        )
-    return set(chosen), {"rows": len(chosen), "left_out": {k: v for k, v in reasons.items() if v}}
-
-
-def _training_rows(lakehouse: Lakehouse, row_ids: set[str]) -> Iterator[TrainingRow]:
-    for row in _qa_rows(lakehouse, row_ids):
-        yield TrainingRow(messages=regulation_qa.training_messages(row), row_id=row.row_id, group_key=row.split_unit)
-
-
-def _qa_rows(lakehouse: Lakehouse, row_ids: set[str]) -> Iterator[QaRow]:
-    for row in QA_DATASET.records(lakehouse.read(QA_DATASET, where={"split": "train", "retired_at": None})):
-        if row.row_id in row_ids:
-            yield row
-
-
-def _eval_units(config: Config, lakehouse: Lakehouse, row_ids: set[str]) -> set[str]:
-    """The legal units held back from training for selection: at least one, chosen by a hash and not by position."""
-    units: set[str] = set()
-    for batch in lakehouse.read(QA_DATASET, ["row_id", "split_unit"], where={"split": "train", "retired_at": None}):
-        units |= {row["split_unit"] for row in batch.to_pylist() if row["row_id"] in row_ids}
-    if len(units) < 2:
-        raise NothingToDo(
-            f"all training rows come from one unit ({next(iter(units))}), so none can be held back for ft_eval",
-            "add documents, raise finetune.max_rows or lower generate.validation_fraction",
-        )
-    held_back = math.ceil(config.finetune.eval_fraction * len(units))
-    return set(heapq.nsmallest(held_back, units, key=lambda unit: unit_fraction(config.generate.seed, "ft_eval", unit)))
+def _write_rows(sweep: Sweep, chosen: TrainingSet) -> Path:
+    """Writes ``ft_training`` and ``ft_eval``, and both as the one file that the training script takes."""
+    for table, of_eval in ((FT_TRAINING, False), (FT_EVAL, True)):
+        rows = (row for row in chosen.rows() if (row.group_key in chosen.held_back) == of_eval)
+        sweep.lakehouse.overwrite(table, table.batches(rows))
+    return _export_rows(sweep.config.state / "training", sweep.lakehouse)
 
 
 def _export_rows(folder: Path, lakehouse: Lakehouse) -> Path:
-    """Both tables as the one Parquet file that the training script takes, here or on a worker without Delta."""
+    """Both tables as one Parquet file, for a script that runs here or on a worker without Delta."""
     folder.mkdir(parents=True, exist_ok=True)
     target, unfinished = folder / "rows.parquet", folder / "rows.parquet.part"
     schema = FT_TRAINING.schema.append(pa.field("split", pa.string()))
@@ -147,68 +136,135 @@ def _export_rows(folder: Path, lakehouse: Lakehouse) -> Path:
     return target
 
 
-# --- one member of the sweep -----------------------------------------------------------------------------------------
+# --- a sweep ---------------------------------------------------------------------------------------------------------
 
 
-def _params(config: Config, learning_rate: float) -> dict[str, Any]:
+def _params(sweep: Sweep) -> list[Params]:
+    config = sweep.config
     section = config.finetune.model_dump(mode="json", exclude={"learning_rates", "trainer", "select_by", "max_rows"})
-    return section | {"learning_rate": learning_rate, "seed": config.generate.seed}
+    section["seed"] = config.generate.seed
+    if sweep.task.has_rounds:  # two rounds are two jobs, even where max_rows leaves both the same rows
+        section["round"] = sweep.round
+    # A value that is given twice is one member: two would share a run.
+    swept = product(dict.fromkeys(config.finetune.learning_rates), dict.fromkeys(config.finetune.durations))
+    return [section | {"learning_rate": rate, "duration": duration} for rate, duration in swept]
 
 
-def _train_member(
-    run: Run,
-    lakehouse: Lakehouse,
-    trainer: Trainer,
-    tracker: Tracker,
-    parent: TrackedRun,
-    number: int,
-    params: dict[str, Any],
-    rows_file: Path,
-) -> FinetuneRun:
-    state = run.config.state
-    fingerprint = _fingerprint(rows_file, params)
-    earlier = _earlier_run(state / "models", fingerprint)
-    run_id = earlier or f"{run.run_id}-{number}"
-    output = state / "models" / run_id
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "job.json").write_text(json.dumps({"fingerprint": fingerprint, "params": params}, indent=1))
-
-    record = _record(run, lakehouse, run_id, params)
-    if earlier and (output / "result.json").exists():
-        run.progress.note(f"learning rate {params['learning_rate']:g}: trained already as {run_id}")
-        done = trainer.train(_job(state, run_id, rows_file, params, output), run.progress)
-        finished = replace(record, state="finished", metrics=done.metrics, model_uri=str(done.merged))
-        lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([finished]))
-        return finished
-
-    lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([record]))
-    tags = {"finreg.run_id": run_id, "finreg.sweep_id": run.run_id, "finreg.stage": "finetune"}
-    with tracker.run(f"lr {params['learning_rate']:g}", tags, parent) as tracked:
-        _track_inputs(tracked, lakehouse, params)
-        try:
-            done = trainer.train(_job(state, run_id, rows_file, params, output), run.progress)
-        except TrainingFailed:
-            lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([replace(record, state="failed")]))
-            raise
-        tracked.steps(done.steps())
-        tracked.metrics(done.metrics)
-        tracked.artifact(done.output / "result.json")
-    finished = replace(record, state="finished", metrics=done.metrics, model_uri=str(done.merged))
-    lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([finished]))
+def _train_all(sweep: Sweep, every: Sequence[Params], rows: Path, result: StageResult) -> list[FinetuneRun]:
+    members = [_member(sweep, number, params, rows) for number, params in enumerate(every, start=1)]
+    finished: list[FinetuneRun] = []
+    tags = {"finreg.run_id": sweep.run.run_id, "finreg.stage": "finetune"}
+    if sweep.task.has_rounds:
+        tags["finreg.round"] = str(sweep.round)
+    nothing_new = all(each.is_done for each in members)
+    with nullcontext() if nothing_new else sweep.tracker.run(sweep.named("finetune"), tags) as parent:
+        if parent:
+            section = sweep.config.finetune
+            parent.params({"base_model": section.base_model, "select_by": section.select_by})
+        for member in members:
+            try:
+                finished.append(_take(sweep, member) if member.is_done else _train(sweep, member, parent))
+            except TrainingFailed as error:
+                if len(members) == 1:
+                    raise
+                result.warnings.append(f"{member.name} failed: {error.message}")
+    if not finished:
+        raise TrainingFailed(
+            sweep.named("every member of the sweep failed"), f"see the logs in {sweep.config.state / 'logs'}"
+        )
     return finished
 
 
-def _job(state: Path, run_id: str, rows: Path, params: dict[str, Any], output: Path) -> TrainingJob:
-    return TrainingJob(run_id, rows, params, output, state / "logs" / f"{run_id}.log")
+def _select(sweep: Sweep, finished: Sequence[FinetuneRun]) -> FinetuneRun:
+    """The best, marked as ``selected`` in the table, and the others as not; ties go to the lower eval loss."""
+    metric, sign = SELECTED_BY[sweep.config.finetune.select_by]
+
+    def rank(each: FinetuneRun) -> tuple[float, float]:
+        return sign * each.metrics.get(metric, sign * math.inf), each.metrics.get("eval_loss", math.inf)
+
+    best = min(finished, key=rank)
+    marked = [replace(each, selected=each is best) for each in finished]
+    sweep.lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches(marked))
+    return replace(best, selected=True)
 
 
-def _record(run: Run, lakehouse: Lakehouse, run_id: str, params: dict[str, Any]) -> FinetuneRun:
+# --- one member of a sweep -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Member:
+    """``record`` is its row before it is trained; ``is_done`` where an earlier run has trained and measured it."""
+
+    name: str
+    job: TrainingJob
+    fingerprint: str
+    record: FinetuneRun
+    is_done: bool
+
+
+def _member(sweep: Sweep, number: int, params: Params, rows: Path) -> Member:
+    state = sweep.config.state
+    fingerprint = _fingerprint(rows, params)
+    earlier = _earlier_run(state / "models", fingerprint)
+    of_round = f"r{sweep.round}-" if sweep.task.has_rounds else ""
+    run_id = earlier or f"{sweep.run.run_id}-{of_round}{number}"
+    output = state / "models" / run_id
+    record = _record(sweep, run_id, params)
+    return Member(
+        name=sweep.named(f"lr {params['learning_rate']:g}", params["duration"]),
+        job=TrainingJob(run_id, rows, params, output, state / "logs" / f"{run_id}.log"),
+        fingerprint=fingerprint,
+        record=record,
+        is_done=(output / "result.json").exists() and sweep.task.measured(record) is not None,
+    )
+
+
+def _take(sweep: Sweep, member: Member) -> FinetuneRun:
+    sweep.run.progress.note(f"{member.name}: trained already as {member.job.run_id}")
+    return _finish(sweep, member, None)
+
+
+def _train(sweep: Sweep, member: Member, parent: TrackedRun | None) -> FinetuneRun:
+    """Trains, measures, and records both; what fails is recorded as failed."""
+    job, lakehouse = member.job, sweep.lakehouse
+    job.output.mkdir(parents=True, exist_ok=True)
+    (job.output / "job.json").write_text(
+        json.dumps({"fingerprint": member.fingerprint, "params": job.params}, indent=1)
+    )
+    lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([member.record]))
+    tags = {"finreg.run_id": job.run_id, "finreg.sweep_id": sweep.run.run_id, "finreg.stage": "finetune"}
+    try:
+        with sweep.tracker.run(member.name, tags, parent) as tracked:
+            _track_inputs(tracked, lakehouse, job.params)
+            return _finish(sweep, member, tracked)
+    except (StageFailed, ConfigError):  # not an interrupt: the same command goes on there
+        lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([replace(member.record, state="failed")]))
+        raise
+
+
+def _finish(sweep: Sweep, member: Member, tracked: TrackedRun | None) -> FinetuneRun:
+    """Brings the member to its end: what is trained or measured already is taken as it is."""
+    done = sweep.trainer.train(member.job, sweep.run.progress)
+    if tracked:
+        tracked.steps(done.steps())
+        tracked.metrics(done.metrics)
+        tracked.artifact(done.output / "result.json")
+    trained = replace(member.record, state="finished", metrics=done.metrics, model_uri=str(done.merged))
+    found = sweep.task.measure(trained)
+    if tracked:
+        tracked.metrics(found)
+    finished = replace(trained, metrics=done.metrics | found)
+    sweep.lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([finished]))
+    return finished
+
+
+def _record(sweep: Sweep, run_id: str, params: Params) -> FinetuneRun:
     return FinetuneRun(
         run_id=run_id,
-        sweep_id=run.run_id,
-        task=run.config.task,
-        round=0,
-        trainer=run.config.finetune.trainer,
+        sweep_id=sweep.run.run_id,
+        task=sweep.config.task,
+        round=sweep.round,
+        trainer=sweep.config.finetune.trainer,
         base_model=params["base_model"],
         method=params["method"],
         learning_rate=params["learning_rate"],
@@ -219,11 +275,11 @@ def _record(run: Run, lakehouse: Lakehouse, run_id: str, params: dict[str, Any])
         model_uri=None,
         model_version=None,
         training_table=FT_TRAINING.name,
-        training_version=lakehouse.version(FT_TRAINING) or 0,
+        training_version=sweep.lakehouse.version(FT_TRAINING) or 0,
     )
 
 
-def _track_inputs(tracked: TrackedRun, lakehouse: Lakehouse, params: dict[str, Any]) -> None:
+def _track_inputs(tracked: TrackedRun, lakehouse: Lakehouse, params: Params) -> None:
     tracked.params(params)
     for table, context in ((FT_TRAINING, "training"), (FT_EVAL, "selection")):
         tracked.input_table(
@@ -231,7 +287,7 @@ def _track_inputs(tracked: TrackedRun, lakehouse: Lakehouse, params: dict[str, A
         )
 
 
-def _fingerprint(rows_file: Path, params: dict[str, Any]) -> str:
+def _fingerprint(rows_file: Path, params: Params) -> str:
     """The same rows and parameters are the same job, whatever order the tables gave the rows in."""
     rows = sorted(
         content_hash(row["row_id"], row["split"], row["messages"])
@@ -251,18 +307,62 @@ def _earlier_run(models: Path, fingerprint: str) -> str | None:
     return None
 
 
-def _select(finished: list[FinetuneRun], by: str) -> FinetuneRun:
-    sign = 1 if LOWER_IS_BETTER[by] else -1
-    return min(finished, key=lambda each: sign * each.metrics.get(by, math.inf * sign))
+# --- what is said of it ----------------------------------------------------------------------------------------------
 
 
-def _figures(best: FinetuneRun, context_length: int) -> dict[str, Any]:
+def _figures(sweep: Sweep, best: FinetuneRun) -> dict[str, Any]:
     tokens = best.metrics.get("train_tokens", 0.0)
-    return {
+    figures = {
         "selected": best.run_id,
         "learning_rate": best.learning_rate,
         "eval_loss": best.metrics.get("eval_loss"),
         "token_accuracy": best.metrics.get("token_accuracy"),
         "train_tokens": int(tokens),
-        "context_lengths": round(tokens / context_length, 1),
+        "context_lengths": round(tokens / sweep.config.finetune.context_length, 1),
     }
+    if not sweep.task.has_rounds:
+        return figures
+    of_task = {name: value for name, value in best.metrics.items() if name.startswith("task_")}
+    return figures | {"epochs": best.epochs, "eval_rows": sweep.lakehouse.count(FT_EVAL)} | of_task
+
+
+def _tell(sweep: Sweep, best: FinetuneRun, result: StageResult) -> None:
+    if TASK_METRIC in best.metrics:
+        selected = sweep.named(f"lr {best.learning_rate:g}", f"{best.epochs:g}ep")
+        result.findings.append(
+            f"{selected}: strict F1 {best.metrics[TASK_METRIC]:.3f} on the {best.metrics['task_documents']:.0f} "
+            f"documents of ft_eval, eval loss {best.metrics.get('eval_loss', math.nan):.3f}"
+        )
+    skipped = int(best.metrics.get("skipped_rows", 0))
+    if skipped:
+        too_long = sweep.named(f"{skipped} rows are longer than finetune.context_length")
+        result.warnings.append(
+            f"{too_long} ({sweep.config.finetune.context_length} tokens) and were left out of training: "
+            f"{Path(best.model_uri or '').parent / 'result.json'} names them"
+        )
+
+
+def _is_no_better(sweep: Sweep, best: FinetuneRun, result: StageResult) -> bool:
+    """Whether the round's gain on ``ft_eval`` may be none: ``generate.early_stop`` trains no further round then."""
+    earlier = _last_selected(sweep)
+    gain = sweep.task.gain(best, earlier) if earlier else None
+    if gain is None or gain.value is None or gain.ci_low is None or gain.ci_high is None:
+        result.warnings.append(
+            f"generate.early_stop cannot judge round {sweep.round}, and ends nothing: there are "
+            f"{gain.n if gain else 0} documents in ft_eval to compare it with the round before, and an interval needs "
+            f"{MIN_UNITS} (raise finetune.eval_fraction, or add labelled documents)"
+        )
+        return False
+    is_better = gain.ci_low > 0
+    result.findings.append(
+        f"round {sweep.round} is {'surely' if is_better else 'not surely'} better than round {sweep.round - 1} on "
+        f"ft_eval: {gain.value:+.3f} [{gain.ci_low:.3f}, {gain.ci_high:.3f}], n={gain.n}"
+        f"{'' if is_better else '; early stop'}"
+    )
+    return not is_better
+
+
+def _last_selected(sweep: Sweep) -> FinetuneRun | None:
+    """Of the round before."""
+    selected = selected_runs(task_runs(sweep.config, sweep.lakehouse))
+    return next((each for each in reversed(selected) if each.round == sweep.round - 1), None)

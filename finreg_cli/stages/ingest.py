@@ -6,10 +6,8 @@ replaced in one commit, so that a stopped run leaves every file either as it was
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from typing import Any
 from finreg_cli import __version__
 from finreg_cli.config import Config
 from finreg_cli.documents.base import DocumentReader, ReadFile, SourceFile, UnreadableFile
+from finreg_cli.documents.files import Source, search
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.legal_structure import RULES_VERSION, split_unit
 from finreg_cli.domain.records import INGEST_QUARANTINE, SPLITTED_DOCUMENTS, Chunk, QuarantinedFile
@@ -76,66 +75,22 @@ def ingest(run: Run, lakehouse: Lakehouse, reader: DocumentReader) -> StageResul
 # --- The source ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Source:
-    """The PDF files of the source, by path, and links that were not followed because they lead out of it."""
-
-    files: list[SourceFile]
-    refused: list[str]
-
-
 def find_files(pattern: str) -> Source:
     """PDFs of a file, a folder (with all below it) or a glob.
 
     Raises:
         NothingToDo: there are none.
     """
-    root, found = _candidates(pattern)
-    inside = root.resolve()
-    files: list[SourceFile] = []
-    refused: list[str] = []
-    for path in sorted(found):
-        name = path.relative_to(root).as_posix()
-        if path.resolve().is_relative_to(inside):
-            files.append(SourceFile(name, path.absolute()))
-        else:
-            refused.append(name)
-    if files:
-        return Source(files, refused)
-    links = f" but {len(refused)} links that lead out of it" if refused else ""
+    source = search(pattern, (".pdf",))
+    if source is None:
+        raise NothingToDo(f"source.path {pattern}: there is no such file or folder", _SOURCE_REMEDY)
+    if source.files:
+        return source
+    links = f" but {len(source.refused)} links that lead out of it" if source.refused else ""
     raise NothingToDo(f"source.path {pattern}: holds no PDF file{links}", _SOURCE_REMEDY)
 
 
 _SOURCE_REMEDY = "put PDF files there, or name another place: --set source.path=FOLDER"
-
-
-def _candidates(pattern: str) -> tuple[Path, list[Path]]:
-    """The source folder, and the PDFs that the pattern names in it."""
-    path = Path(pattern)
-    if path.is_file():
-        # The one place where a link may lead anywhere: the user named this very file.
-        return (path.resolve().parent, [path.resolve()]) if path.is_symlink() else (path.parent, [path])
-    if path.is_dir():
-        return path, [each for each in _walk(path) if each.suffix.lower() == ".pdf"]
-    if glob.has_magic(pattern):
-        fixed = Path(*_fixed_parts(path))
-        hits = [Path(each) for each in glob.glob(pattern, recursive=True)]
-        return fixed, [each for each in hits if each.suffix.lower() == ".pdf" and each.is_file()]
-    raise NothingToDo(f"source.path {pattern}: there is no such file or folder", _SOURCE_REMEDY)
-
-
-def _walk(folder: Path) -> Iterable[Path]:
-    for parent, _, names in os.walk(folder):  # does not follow links to folders
-        yield from (path for name in names if (path := Path(parent, name)).is_file())
-
-
-def _fixed_parts(path: Path) -> list[str]:
-    parts: list[str] = []
-    for part in path.parts[:-1]:
-        if glob.has_magic(part):
-            break
-        parts.append(part)
-    return parts or ["."]
 
 
 def _sha256(path: Path) -> str | None:

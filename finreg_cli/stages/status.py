@@ -23,6 +23,7 @@ from finreg_cli.domain.records import (
 )
 from finreg_cli.errors import ConfigError, NothingToDo
 from finreg_cli.lakehouse.base import Lakehouse
+from finreg_cli.stages import extraction_status
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ def survey(config: Config, lakehouse: Lakehouse, with_lineage: bool = False) -> 
             f"there are no tables in {config.engine.warehouse} ({config.catalog}.{config.schema_})",
             "run 'finreg ingest' or 'finreg all' with the same configuration first",
         )
-    found.stale = _stale(lakehouse)
+    questions = config.task == "regulation_qa"
+    found.stale = _stale(lakehouse) if questions else extraction_status.stale(config, lakehouse)
     if with_lineage:
-        found.lineage = _lineage(lakehouse)
+        found.lineage = _lineage(lakehouse) if questions else extraction_status.lineage(config, lakehouse)
     return found
 
 
@@ -75,7 +77,7 @@ def _stale(lakehouse: Lakehouse) -> list[str]:
         found.append(f"{orphans} rows of qa_dataset stand on chunks that are gone: finreg generate")
     if chunks and not lakehouse.exists(QA_DATASET):
         found.append("there are chunks and no rows yet: finreg generate")
-    selected = last_selected(lakehouse)
+    selected = last_selected(lakehouse, "regulation_qa")
     if train and selected is None:
         found.append("there are training rows and no tuned model yet: finreg finetune")
     if selected:
@@ -93,9 +95,9 @@ def _stale(lakehouse: Lakehouse) -> list[str]:
     return found
 
 
-def last_selected(lakehouse: Lakehouse) -> FinetuneRun | None:
-    """The selected member of the newest sweep; run ids begin with their time."""
-    runs = FINETUNE_RUNS.records(lakehouse.read(FINETUNE_RUNS, where={"selected": True}))
+def last_selected(lakehouse: Lakehouse, task: str) -> FinetuneRun | None:
+    """The selected member of the task's newest sweep; run ids begin with their time."""
+    runs = FINETUNE_RUNS.records(lakehouse.read(FINETUNE_RUNS, where={"selected": True, "task": task}))
     return max(runs, key=lambda each: each.sweep_id, default=None)
 
 
@@ -121,7 +123,7 @@ def _lineage(lakehouse: Lakehouse) -> list[str]:
                 lines.append(
                     f"  -> qa_dataset version {lakehouse.version(QA_DATASET)}: {count} rows, {method}, {split}"
                 )
-    run = last_selected(lakehouse)
+    run = last_selected(lakehouse, "regulation_qa")
     if run is None:
         return lines
     trained = lakehouse.count(FT_TRAINING) if lakehouse.version(FT_TRAINING) == run.training_version else None

@@ -7,17 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fakes.shapes import shape
+
 SAMPLES = Path(__file__).parents[2] / "data/regulations"
-
-
-def shape(value: object) -> object:
-    """Keys and types; what differs from run to run, or with the documents, is left out."""
-    if isinstance(value, dict):
-        return {key: shape(item) for key, item in value.items()}
-    if isinstance(value, list):
-        every = value if value and isinstance(value[0], dict) and "stage" in value[0] else value[:1]
-        return [shape(each) for each in every]
-    return type(value).__name__
 
 
 def test_the_json_of_ingest_generate_status_show_and_of_a_failure(finreg, golden, tmp_path, tokenizer_file):

@@ -1,7 +1,9 @@
 """A real HTTP server that speaks OpenAI's chat completions, for the tests: on loopback, in this process or another.
 
-It answers from what it is sent: it finds the excerpt and the keys that the prompt asks for, and copies a sentence of
-the excerpt into them. It logs every request, and can be told to fail or to be slow.
+It answers from what it is sent. To a question about an excerpt it copies a sentence of the excerpt into the keys that
+the prompt asks for; of a labelled lease it makes other labels, and of those another lease; it passes what it is to
+judge; and it extracts what stands behind its key ("Lessee: ...", "start_date: ..."). It logs every request, and can be
+told to fail or to be slow.
 
     with FakeOpenAI(latency=0.05) as server: ...            # server.url ends with /v1
     python -m tests.fakes.openai_server --port 0            # prints {"url": ...} as one line when it is ready
@@ -25,7 +27,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-KEYS = ("question", "acceptable", "reasons", "grounded", "reasoning", "answer")
+KEYS = ("question", "acceptable", "reasons", "grounded", "reasoning", "answer", "passed")
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -35,7 +37,8 @@ class Fault:
 
     ``kind`` is a status (``"429"``, ``"500"``, ``"401"`` ...), ``html``, ``empty`` (no choices), ``null`` (choices is
     null), ``half`` (the connection breaks in the body), ``not_json`` (a body that is no JSON), ``prose`` (a reply
-    without JSON), ``silence`` (no answer at all), or ``say:TEXT`` (a reply of that text).
+    without JSON), ``silence`` (no answer at all), ``cut`` (the right reply, but cut off at the limit of its tokens), or
+    ``say:TEXT`` (a reply of that text).
     """
 
     kind: str
@@ -225,25 +228,35 @@ class FakeOpenAI:
             return web.json_response(whole)
         if fault.kind == "prose":
             return self._completion(body, "I have looked at Article 92 and it is fine.", served)
+        if fault.kind == "cut":
+            whole = self._answer(body, "\n".join(str(message["content"]) for message in body["messages"]))
+            return self._completion(body, whole[: len(whole) // 2], served, "length")
         if fault.kind.startswith("say:"):
             return self._completion(body, fault.kind.removeprefix("say:"), served)
         raise ValueError(f"unknown fault {fault.kind!r}")
 
-    def _completion(self, body: dict[str, Any], text: str, served: Served) -> web.Response:
-        return web.json_response(self._body(body, text, served))
+    def _completion(self, body: dict[str, Any], text: str, served: Served, finish_reason: str = "stop") -> web.Response:
+        return web.json_response(self._body(body, text, served, finish_reason))
 
-    def _body(self, body: dict[str, Any], text: str, served: Served) -> dict[str, Any]:
+    def _body(self, body: dict[str, Any], text: str, served: Served, finish_reason: str = "stop") -> dict[str, Any]:
         sent = sum(len(message["content"]) for message in body["messages"])
         usage = {"prompt_tokens": sent // 4 + 1, "completion_tokens": len(text) // 4 + 1}
         usage["total_tokens"] = served.tokens = sum(usage.values())
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
         whole = {"id": "chatcmpl-fake", "object": "chat.completion", "created": 1, "model": body["model"]}
         return {**whole, "choices": [choice], **({"usage": usage} if self._reports_usage else {})}
 
     # --- what it answers ---
 
     def _answer(self, body: dict[str, Any], prompt: str) -> str:
+        if "\nWrite another " in prompt:
+            return _other_document(prompt)
+        if "\nInvent the details " in prompt:
+            self._seen[prompt] += 1
+            return json.dumps(_other_labels(prompt, f"{prompt}{self._seen[prompt]}"), ensure_ascii=False)
         wanted = _wanted_keys(body, prompt)
+        if set(wanted) - set(KEYS) or prompt.startswith("Find these details "):
+            return json.dumps(_extracted(prompt, wanted), ensure_ascii=False)
         if not wanted:
             return "ready"
         context = re.search(r"<context>\n(.*?)\n</context>", prompt, re.DOTALL)
@@ -264,6 +277,7 @@ class FakeOpenAI:
             "question": asked.group(1) if asked else question,
             "acceptable": True,
             "grounded": True,
+            "passed": True,
             "reasons": "It stands on its own and the excerpt decides it.",
             "reasoning": f"The excerpt says: {sentence}",
             "answer": "I don't know." if unanswerable else sentence,
@@ -275,6 +289,60 @@ class FakeOpenAI:
             with self._log.open("a", encoding="utf-8") as log:
                 shown = {name: getattr(served, name) for name in ("at", "path", "status", "fault", "tokens")}
                 log.write(json.dumps(shown) + "\n")
+
+
+def _between(prompt: str, tag: str) -> str:
+    found = re.search(rf"<{tag}>\n(.*?)\n</{tag}>", prompt, re.DOTALL)
+    if found is None:
+        raise ValueError(f"the prompt shows no <{tag}>")
+    return found.group(1)
+
+
+def _other_labels(prompt: str, seed: str) -> dict[str, Any]:
+    """The example's labels with other digits and other names; what has neither gets a word more."""
+    example: dict[str, Any] = json.loads(_between(prompt, "example_labels"))
+    return {key: _other(value, seed) for key, value in example.items()}
+
+
+_NAMES = ("Alder", "Brook", "Cedar", "Dune", "Elm", "Fern", "Grove", "Heath", "Iris", "Juniper", "Kestrel", "Linden")
+_KEPT = {"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November"}
+_KEPT |= {"December", "LLC", "Inc", "Corp", "Trust"}
+
+
+def _other(value: Any, seed: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    chance = random.Random(f"{seed}{value}")
+
+    def word(found: re.Match[str]) -> str:
+        if found.group().isdigit():
+            return "".join(chance.choice("123456789") for _ in found.group())
+        return found.group() if found.group() in _KEPT else chance.choice(_NAMES)
+
+    changed = re.sub(r"[0-9]+|[A-Z][a-z]+", word, value)
+    return changed if changed != value else f"{value} of {chance.choice(_NAMES)}"
+
+
+def _other_document(prompt: str) -> str:
+    """The example with the new details in the place of the old ones; one that has no place there stands at the end."""
+    document, details = _between(prompt, "example_document"), _between(prompt, "details")
+    replaced = re.findall(r"^- (.*)\n  example: (.*)\n  yours: (.*)$", details, re.MULTILINE)
+    new_by_old = {old: new for _, old, new in replaced}
+    olds = "|".join(re.escape(each) for each in sorted(new_by_old, key=len, reverse=True))
+    document = re.sub(olds, lambda found: new_by_old[found.group()], document)
+    absent = [f"{key}: {new}" for key, _, new in replaced if new not in document]
+    return "\n".join([document, *absent])
+
+
+def _extracted(prompt: str, wanted: list[str]) -> dict[str, str | None]:
+    """The rest of the line behind each key's name; None where no line has it."""
+    instruction, _, document = prompt.partition("\n\n")
+    found = {}
+    for key in wanted or re.findall(r"^- (\w+)", instruction, re.MULTILINE):
+        name = re.escape(key).replace("_", "[ _]")
+        line = re.search(rf"^{name}: *(\S.*)$", document, re.MULTILINE | re.IGNORECASE)
+        found[key] = line.group(1).strip() if line else None
+    return found
 
 
 def _wanted_keys(body: dict[str, Any], prompt: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -71,7 +71,14 @@ class Answering:
     def identity(self) -> str:
         return f"{self.model}-weights"
 
-    def answers(self, prompts: Sequence[Sequence[Message]], max_tokens: int) -> Iterator[str]:
+    @property
+    def holds_to_schema(self) -> bool:
+        return False
+
+    def answers(
+        self, prompts: Sequence[Sequence[Message]], max_tokens: int, schema: Mapping[str, Any] | None = None
+    ) -> Iterator[str]:
+        assert schema is None, "questions are answered freely"
         for messages in prompts:
             if self._dies_after is not None and len(self.asked) == self._dies_after:
                 raise KeyboardInterrupt
