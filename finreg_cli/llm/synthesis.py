@@ -32,7 +32,7 @@ from finreg_cli.llm.budget import Budget
 from finreg_cli.llm.prompts import Prompts
 from finreg_cli.llm.runner import Asker, Retry, run_all
 from finreg_cli.llm.structured import Verdict, form, labels_form
-from finreg_cli.tasks.structured_extraction import document_problem, labels_problem, schema_of
+from finreg_cli.tasks.structured_extraction import document_problem, labels_problem, leftover_problem, schema_of
 
 _INITIALS = "ABCDEFGHJKLMNOPRSTVW"
 _FIRST_YEAR, _LAST_YEAR = 1995, 2026
@@ -102,7 +102,7 @@ class Synthesis:
                 parameters |= _label_parameters(labels, example)
                 document = await self._document.ainvoke(parameters, config)
                 made = _with_document(made, document)
-                _check_document(labels, document)
+                self._check_document(labels, example, document)
                 parameters["document"] = document
                 for column, verdict in self._verdicts.items():
                     judged = await verdict.ainvoke(parameters, config)
@@ -130,6 +130,14 @@ class Synthesis:
         if all(_normalised(labels[key]) == _normalised(value) for key, value in example.items() if value is not None):
             raise RowRejected("labels: they repeat those of the parent")
         return labels
+
+    def _check_document(self, labels: Labels, example: Labels, document: str) -> None:
+        # The planned text of an estimate says nothing; it stands for a document that is right.
+        if set(document) == {FILLER}:
+            return
+        problem = document_problem(labels, document) or leftover_problem(self._schema, labels, example, document)
+        if problem:
+            raise RowRejected(problem)
 
     def _parameters(self, commission: Commission, example: Labels) -> dict[str, Any]:
         schema, number = self._schema, _number(commission.blank.lease_id)
@@ -176,13 +184,6 @@ def _with_verdict(made: Synthesised, column: str, verdict: Verdict) -> Synthesis
     reasons = json.loads(made.judge_reasons or "{}") | {column: verdict.reasons}
     told: dict[str, Any] = {column: verdict.passed, "judge_reasons": json.dumps(reasons, ensure_ascii=False)}
     return dataclasses.replace(made, **told)
-
-
-def _check_document(labels: Labels, document: str) -> None:
-    # The planned text of an estimate says nothing; it stands for a document that is right.
-    planned = set(document) == {FILLER}
-    if not planned and (problem := document_problem(labels, document)):
-        raise RowRejected(problem)
 
 
 def _check_verdict(column: str, verdict: Verdict) -> None:

@@ -35,7 +35,13 @@ from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.llm.base import Commission, DocumentWriter, Synthesised, Usage
 from finreg_cli.stages.base import Run, StageResult
 from finreg_cli.tasks import synthesis
-from finreg_cli.tasks.structured_extraction import blank_lease, document_problem, labels_problem, schema_of
+from finreg_cli.tasks.structured_extraction import (
+    blank_lease,
+    document_problem,
+    labels_problem,
+    leftover_problem,
+    schema_of,
+)
 from finreg_cli.tasks.synthesis import RULES_VERSION, ValuePool, pool_of
 
 COMMIT_ROWS = 100
@@ -89,6 +95,8 @@ def synthesise(
         raise _nothing_kept(config, check)
     if config.generate.method == "rules":
         result.findings.append(RULES_BANNER)
+    elif config.endpoints.judge is None:
+        result.findings.append("no endpoints.judge is configured: the mechanical scores decided alone")
     result.warnings += _warnings(result)
     result.saw(lakehouse, GENERATED_LEASES, EVALUATED_LEASES, LEASE_DOCS_TRAIN_SYNTH, SYNTHESIS_ROUNDS)
     return result
@@ -282,7 +290,7 @@ class _Check:
 
     def __call__(self, run_id: str, parent: LabelledLease, made: Synthesised) -> EvaluatedLease:
         lease = made.lease
-        labels_problem_, lease_problem = self._mechanical(lease)
+        labels_problem_, lease_problem = self._mechanical(lease, parent)
         labels_pass = lease.generated_labels is not None and labels_problem_ is None
         lease_pass = lease.generated_lease_doc is not None and labels_pass and lease_problem is None
         reason = made.reason or labels_problem_ or lease_problem or self._unjudged(made)
@@ -303,7 +311,7 @@ class _Check:
         self._note(evaluated)
         return evaluated
 
-    def _mechanical(self, lease: GeneratedLease) -> tuple[str | None, str | None]:
+    def _mechanical(self, lease: GeneratedLease, parent: LabelledLease) -> tuple[str | None, str | None]:
         """What is wrong with the labels, and with the document; a document is checked against sound labels only."""
         if lease.generated_labels is None:
             return "labels: none were made", None
@@ -312,7 +320,9 @@ class _Check:
             return problem, None
         if lease.generated_lease_doc is None:
             return None, "document: none was made"
-        return None, document_problem(self._schema.loads(lease.generated_labels), lease.generated_lease_doc)
+        labels, document = self._schema.loads(lease.generated_labels), lease.generated_lease_doc
+        before = self._schema.loads(parent.labels)
+        return None, document_problem(labels, document) or leftover_problem(self._schema, labels, before, document)
 
     def _unjudged(self, made: Synthesised) -> str | None:
         if self._judged and not (made.labels_judge is True and made.lease_judge is True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from finreg_cli.config import Config
 from finreg_cli.domain import extraction
-from finreg_cli.domain.extraction import LEASE, Labels, Schema, find
+from finreg_cli.domain.extraction import LEASE, Labels, Schema, find, text_of
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.records import GeneratedLease, LabelledLease, Message, TrainingRow
 from finreg_cli.domain.windows import TokenOffsets, Window, labels_of, windows
@@ -115,3 +115,17 @@ def document_problem(labels: Labels, document: str) -> str | None:
     """The mechanical score of the document: the values that do not stand in it; None where all do."""
     missing = [key for key, value in labels.items() if value is not None and find(value, document) is None]
     return f"document: lacks the value of {', '.join(missing)}" if missing else None
+
+
+def leftover_problem(schema: Schema, labels: Labels, parent: Labels, document: str) -> str | None:
+    """The parent's dates and names that the document still holds, though its own are others; None where it has none.
+
+    Texts are not looked at: "monthly in advance" may stand in any document.
+    """
+    own = {text_of(value) for value in labels.values()}
+    left = [
+        each.name
+        for each in schema.fields
+        if each.kind in ("date", "name") and text_of(parent[each.name]) not in own and find(parent[each.name], document)
+    ]
+    return f"document: still holds the parent's {', '.join(left)}" if left else None

@@ -10,6 +10,7 @@ from typing import Any
 import deltalake
 import pytest
 
+from fakes.openai_server import FakeOpenAI
 from fakes.shapes import shape
 from finreg_cli.domain.extraction import LEASE, find
 
@@ -91,6 +92,36 @@ def test_another_schema_makes_another_task_with_no_code(finreg, tmp_path, tokeni
         assert list(labels) == ["number", "supplier", "dated", "paid"]
         assert isinstance(labels["number"], int)
         assert str(labels["number"]) in each["lease_doc"]
+
+
+def test_an_endpoint_writes_judges_and_is_measured(finreg, tmp_path, tokenizer_file):
+    """Requests are counted on the server: a second run sends none."""
+    with FakeOpenAI() as server:
+        endpoint = f"{{model: fake, base_url: {server.url}, max_tokens: 4096, price: {{input: 1, output: 2}}}}"
+        configure(tmp_path, tokenizer_file, limit=4, longest=20_000, rounds=1)
+        config = (tmp_path / "finreg.yaml").read_text().replace("method: rules", "method: llm")
+        config += f"endpoints: {{generator: {endpoint}, judge: {endpoint}}}\nevaluate: {{models: [generator]}}\n"
+        (tmp_path / "finreg.yaml").write_text(config)
+        for stage in ("ingest", "generate", "evaluate"):
+            result = finreg(stage, "-o", "json")
+            assert result.returncode == 0, result.stderr
+        sent = len(server.requests)
+        for stage in ("generate", "evaluate"):
+            assert finreg(stage).returncode == 0
+        assert len(server.requests) == sent
+
+    kept = [each for each in rows(tmp_path, "evaluated_synth_labels_and_leases") if each["reason"] is None]
+    assert kept
+    assert all(each["labels_judge"] and each["lease_judge"] and each["model"] == "fake" for each in kept)
+    (spent, *_) = rows(tmp_path, "synthesis_rounds")
+    assert spent["requests"] >= 4 * len(kept)
+    assert spent["money"] > 0
+    (strict,) = {
+        each["value"]
+        for each in rows(tmp_path, "evaluation_metrics")
+        if (each["model"], each["key"], each["metric"], each["definition"]) == ("generator", "all", "f1", "strict")
+    }
+    assert 0 <= strict <= 1
 
 
 @pytest.mark.slow

@@ -199,6 +199,17 @@ def test_without_a_judge_the_mechanical_scores_decide_and_say_so(bench):
     assert len(bench.rows(LEASE_DOCS_TRAIN_SYNTH)) == 6
 
 
+def test_a_document_that_still_holds_its_parents_tenant_is_refused(bench):
+    def forget(made: Synthesised, commission: Commission) -> Synthesised:
+        tenant = json.loads(commission.parent.labels)["lessee"]
+        document = f"{made.lease.generated_lease_doc}\nTenant in possession: {tenant}"
+        return dataclasses.replace(made, lease=dataclasses.replace(made.lease, generated_lease_doc=document))
+
+    with pytest.raises(NothingToDo, match="document 6"):
+        bench.generate(Writer(forget), rounds=1)
+    assert {each.reason for each in bench.rows(EVALUATED_LEASES)} == {"document: still holds the parent's lessee"}
+
+
 def test_a_document_of_the_holdout_is_refused(bench):
     (secret, *_) = bench.rows(LEASE_DOCS_HOLDOUT)
     copied = change(generated_labels=secret.labels, generated_lease_doc=secret.lease_doc)
