@@ -180,7 +180,7 @@ def find(value: Value, document: str) -> Span | None:
 
     Verbatim means the same characters: letter case counts, and a typographic quote, dash or ligature is not its plain
     cousin. Blanks and line breaks between words don't matter. A value does not stand within a longer word or number:
-    ``Unit 1`` is not in ``Unit 12``.
+    ``Unit 1`` is not in ``Unit 12``, nor ``first`` in ``thirty-first``.
     """
     words = (text_of(value) or "").split()
     # Most values that a window lacks end here: a plain search is linear, whatever the value.
@@ -194,8 +194,15 @@ def find(value: Value, document: str) -> Span | None:
 
 
 def _within_word(document: str, place: int) -> bool:
-    """Digits or letters on both sides; scripts without letter case write words without blanks, so they don't count."""
+    """Digits or letters on both sides, or a hyphen that joins them: ``first`` is not in ``thirty-first``.
+
+    Scripts without letter case write words without blanks, so they don't count.
+    """
     before, after = document[place - 1 : place], document[place : place + 1]
+    if before == "-":
+        before = document[max(0, place - 2) : max(0, place - 1)]
+    elif after == "-":
+        after = document[place + 1 : place + 2]
     return (before.isdigit() and after.isdigit()) or (_is_cased(before) and _is_cased(after))
 
 

@@ -31,6 +31,7 @@ from finreg_cli.domain.records import (
     EVALUATION_PREDICTIONS,
     FT_TRAINING,
     LEASE_DOCS_HOLDOUT,
+    LEASE_DOCS_TRAIN,
     SYNTHESIS_ROUNDS,
     Metric,
     Prediction,
@@ -241,6 +242,10 @@ def _report(
 
 def _tables_read(lakehouse: Lakehouse, plan: Plan) -> list[TableRead]:
     tables = [TableRead(HOLDOUT, plan.version, len(plan.holdout.leases), "hold-out documents that were read")]
+    real = lakehouse.version(LEASE_DOCS_TRAIN)
+    if plan.runs and real is not None:
+        documents = lakehouse.count(LEASE_DOCS_TRAIN)
+        tables.append(TableRead(LEASE_DOCS_TRAIN.name, real, documents, "real documents that were trained on"))
     for each in plan.runs:
         version = each.training_version
         trained = sum(batch.num_rows for batch in lakehouse.read(FT_TRAINING, ["row_id"], version=version))

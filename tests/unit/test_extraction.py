@@ -145,6 +145,8 @@ def test_a_value_is_found_verbatim(value: Value, document: str, found: str) -> N
         ("lawful", "unlawful"),
         ("2,50", "2,500"),
         ("any use", "anyuse"),
+        ("first day of March", "the thirty-first day of March"),
+        ("two thousand and twenty", "two thousand and twenty-three"),
     ],
 )
 def test_verbatim_means_the_same_characters(value: Value, document: str) -> None:
