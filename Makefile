@@ -38,7 +38,7 @@ leases: $(VENV)/.train ## structured extraction in full: all sample leases, two 
 
 test: $(VENV)/.dev ## the fast tests (minutes)
 	$(FINREG) models pull
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.dev ## the slow tests: real training, the whole pipeline, a JVM
 	$(FINREG) models pull

@@ -240,7 +240,7 @@ def _by_rules(commission: Commission, pool: ValuePool, schema: Schema, seed: int
 
 
 def _total(writer: DocumentWriter | None) -> Usage:
-    """What all endpoints together were used for; no money where one of them has no price."""
+    """What all endpoints together were used for; no money where there is none, or one without a price."""
     each = list(writer.usage.values()) if writer else []
     prices = [usage.money for usage in each]
     return Usage(
@@ -248,7 +248,7 @@ def _total(writer: DocumentWriter | None) -> Usage:
         cached=sum(usage.cached for usage in each),
         input_tokens=sum(usage.input_tokens for usage in each),
         output_tokens=sum(usage.output_tokens for usage in each),
-        money=None if None in prices else sum(price for price in prices if price is not None),
+        money=None if not each or None in prices else sum(price for price in prices if price is not None),
     )
 
 

@@ -691,6 +691,7 @@ def test_the_report_gets_all_that_it_shows(bench: Bench) -> None:
     assert second.money is None
     assert [(each.name, each.rows) for each in report.tables] == [
         (HOLDOUT, DOCUMENTS),
+        ("lease_docs_train", 2),
         ("ft_training", 1),
         ("ft_training", 1),
     ]
