@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fakes.progress import Silent
 from finreg_cli.config import Config
 from finreg_cli.domain.chat_format import ABSTENTION
 from finreg_cli.domain.records import (
@@ -38,24 +38,6 @@ from finreg_cli.stages.evaluate import evaluate
 from finreg_cli.tracking.mlflow_tracker import MlflowTracker
 
 ARTICLES = 8
-
-
-class Silent:
-    """A progress that only counts."""
-
-    def __init__(self) -> None:
-        self.done = 0
-
-    @contextmanager
-    def track(self, description: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
-        def advance(steps: int) -> None:
-            self.done += steps
-
-        yield advance
-
-    def note(self, message: str) -> None: ...
-
-    def warn(self, message: str) -> None: ...
 
 
 class Answering:

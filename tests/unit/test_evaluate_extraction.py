@@ -8,13 +8,13 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fakes.progress import Silent
 from finreg_cli.config import Config
 from finreg_cli.documents.labelled import FileSource
 from finreg_cli.domain.extraction import Labels, Schema, find, instruction
@@ -142,22 +142,6 @@ def with_synthetic_faults(nth: int, labels: Labels) -> Labels | str:
     """One wrong, one missing, one that is not there."""
     mistakes: dict[int, Labels] = {1: {"tenant": "Somebody Else"}, 2: {"start": None}, 7: {"use": "a shop"}}
     return labels | mistakes.get(nth, {})
-
-
-class Silent:
-    def __init__(self) -> None:
-        self.done = 0
-
-    @contextmanager
-    def track(self, description: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
-        def advance(steps: int) -> None:
-            self.done += steps
-
-        yield advance
-
-    def note(self, message: str) -> None: ...
-
-    def warn(self, message: str) -> None: ...
 
 
 MetricKey = tuple[str, int, str, str, str]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
+from fakes.progress import Silent
 from finreg_cli.config import Config, ModelRole
 from finreg_cli.documents.labelled import FileSource
 from finreg_cli.domain.extraction import Schema
@@ -31,24 +31,6 @@ SCHEMA = Schema.parse(
     }
 )
 LEASE = "This lease is made with\nAcorn\n  Tools Ltd for a rent of 1200 a month.\nThe roof is the owner's."
-
-
-class Silent:
-    """A progress that only counts."""
-
-    def __init__(self) -> None:
-        self.done = 0
-
-    @contextmanager
-    def track(self, description: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
-        def advance(steps: int) -> None:
-            self.done += steps
-
-        yield advance
-
-    def note(self, message: str) -> None: ...
-
-    def warn(self, message: str) -> None: ...
 
 
 class Answering:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from fakes.leases import labelled
+from fakes.progress import Silent
 from finreg_cli.config import Config
 from finreg_cli.documents.labelled import FileSource
 from finreg_cli.domain.extraction import LEASE
-from finreg_cli.domain.progress import Advance
 from finreg_cli.domain.records import (
     INGEST_QUARANTINE,
     LEASE_DOCS_HOLDOUT,
@@ -36,18 +35,6 @@ from finreg_cli.stages.ingest_labelled import ingest_labelled, labelled_leases
 
 LEASES = labelled(12)
 BOTH = (LEASE_DOCS_TRAIN, LEASE_DOCS_HOLDOUT)
-
-
-class Silent:
-    """A `Progress` that nobody watches."""
-
-    @contextmanager
-    def track(self, description: str, total: int | None, unit: str = "") -> Iterator[Advance]:
-        yield lambda steps: None
-
-    def note(self, message: str) -> None: ...
-
-    def warn(self, message: str) -> None: ...
 
 
 def words(text: str) -> list[tuple[int, int]]:

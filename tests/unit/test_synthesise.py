@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from fakes.leases import labelled
+from fakes.progress import Silent
 from finreg_cli.config import Config
 from finreg_cli.domain.extraction import LEASE, find
 from finreg_cli.domain.records import (
@@ -36,16 +36,6 @@ from finreg_cli.tasks.synthesis import RULES_VERSION, pool_of
 from finreg_cli.tasks.synthesis import synthesise as synthesise_by_rules
 
 JUDGE = {"model": "judge", "base_url": "http://localhost:1/v1"}
-
-
-class Silent:
-    @contextmanager
-    def track(self, description: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
-        yield lambda steps: None
-
-    def note(self, message: str) -> None: ...
-
-    def warn(self, message: str) -> None: ...
 
 
 @dataclass
