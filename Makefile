@@ -31,7 +31,7 @@ demo-leases: $(VENV)/.train ## structured extraction, fewer and shorter leases: 
 	@echo "open lakehouse/_finreg/reports/latest.html"
 	@echo "try: $(FINREG) extract data/leases/pdf/*.pdf -c configs/leases-demo.yaml"
 
-leases: $(VENV)/.train ## structured extraction in full: all sample leases, two rounds, a sweep; hours on two cores
+leases: $(VENV)/.train ## structured extraction in full: all sample leases, two rounds, three models: more than an hour on two cores
 	$(FINREG) models pull
 	$(FINREG) all --config configs/leases.yaml
 	@echo "open lakehouse/_finreg/reports/latest.html"
