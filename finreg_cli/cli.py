@@ -179,7 +179,7 @@ def _run_stages(
 
         loaded = config.load(config_file, overrides or ())
         rounds = loaded.generate.rounds if loaded.generate.early_stop and not dry_run else None
-        with wiring.open_services(loaded, command, console, dry_run) as services:
+        with wiring.open_services(loaded, command, console, dry_run=dry_run) as services:
             report.run_id = services.run_id
             start = report.timed(lambda stage, of_rounds: services.start(stage, resplit, of_rounds))
             for result in pipeline(command, start, rounds):
@@ -430,8 +430,7 @@ def extract(
         from finreg_cli import wiring
 
         loaded = configuration.load(config, overrides or ())
-        # A dry run holds no warehouse: documents can be read while a model is being trained.
-        with wiring.open_services(loaded, "extract", console, dry_run=True) as services:
+        with wiring.open_services(loaded, "extract", console, writes_tables=False) as services:
             found = services.extract(files, model.value)
         for each in found:
             console.record(each.file, each.shown())

@@ -8,12 +8,14 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 
 from finreg_cli.domain.extraction import Schema
 from finreg_cli.errors import ConfigError
@@ -26,6 +28,10 @@ Decoding = Literal["constrained", "free"]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
 
 FETCHED_MODEL = "smollm2-135m-instruct"
+
+QUESTIONS: JsonDict = {"task": "regulation_qa"}
+EXTRACTION: JsonDict = {"task": "structured_extraction"}
+"""Marks a key that one task reads: the other refuses it, and `finreg init` leaves it out there."""
 
 
 class Section(BaseModel):
@@ -56,33 +62,50 @@ class Engine(Section):
 class Source(Section):
     """The documents."""
 
-    path: str = Field("data/regulations", description="a file, a folder or a glob")
-    labels: str | None = Field(
-        None, description="JSONL or CSV with the labels of a folder's documents (structured_extraction)"
+    path: str = Field(
+        "data/regulations", description="a file, a folder or a glob; of labelled documents also table:NAME"
     )
-    short_names: dict[str, str] = Field({}, description="work_id -> the short name that citations begin with")
-    work_ids: dict[str, str] = Field({}, description="file stem -> work_id, where the document states no CELEX number")
+    labels: str | None = Field(
+        None, description="JSONL or CSV with the labels of a folder's documents", json_schema_extra=EXTRACTION
+    )
+    short_names: dict[str, str] = Field(
+        {}, description="work_id -> the short name that citations begin with", json_schema_extra=QUESTIONS
+    )
+    work_ids: dict[str, str] = Field(
+        {}, description="file stem -> work_id, where the document states no CELEX number", json_schema_extra=QUESTIONS
+    )
 
 
 class Ingest(Section):
     tokenizer: str = Field(FETCHED_MODEL, description="a fetched model's name, or a path to a tokenizer.json")
-    chunk_tokens: int = Field(500, ge=32, description="the most tokens a chunk may hold")
-    chunk_overlap: int = Field(50, ge=0, description="tokens repeated between two chunks of one article")
+    chunk_tokens: int = Field(500, ge=32, description="the most tokens a chunk may hold", json_schema_extra=QUESTIONS)
+    chunk_overlap: int = Field(
+        50, ge=0, description="tokens repeated between two chunks of one article", json_schema_extra=QUESTIONS
+    )
     pdf_engine: Literal["auto", "pdfium", "pypdf"] = Field(
         "auto", description="auto: pdfium, and pypdf for files it fails on"
     )
     on_bad_file: Literal["quarantine", "fail"] = Field(
         "quarantine", description="what an unreadable file does to the stage"
     )
-    prune: bool = Field(False, description="drop the chunks of files that are gone from the source")
+    prune: bool = Field(
+        False, description="drop the chunks of files that are gone from the source", json_schema_extra=QUESTIONS
+    )
     holdout_fraction: float = Field(
-        0.5, gt=0, lt=1, description="the share of labelled documents that only evaluate sees (structured_extraction)"
+        0.5,
+        gt=0,
+        lt=1,
+        description="the share of labelled documents that only evaluate sees",
+        json_schema_extra=EXTRACTION,
     )
     limit: int | None = Field(
-        None, ge=2, description="the most labelled documents on each side, chosen by a hash (structured_extraction)"
+        None,
+        ge=2,
+        description="the most labelled documents on each side, chosen by a hash",
+        json_schema_extra=EXTRACTION,
     )
     max_document_tokens: int | None = Field(
-        None, ge=32, description="longer labelled documents are left out, and counted (structured_extraction)"
+        None, ge=32, description="longer labelled documents are left out, and counted", json_schema_extra=EXTRACTION
     )
 
     @model_validator(mode="after")
@@ -121,7 +144,7 @@ class Generate(Section):
         description="llm: critique and improve through endpoints.generator; rules: from structure, no model. No default"
     )
     runner: Literal["client"] = Field("client", description="who sends the requests")
-    rows_per_chunk: int = Field(2, ge=1, description="the most rows from one chunk")
+    rows_per_chunk: int = Field(2, ge=1, description="the most rows from one chunk", json_schema_extra=QUESTIONS)
     kinds: dict[Kind, Annotated[float, Field(ge=0)]] = Field(
         {
             "requirement": 0.3,
@@ -132,18 +155,24 @@ class Generate(Section):
             "unanswerable": 0.1,
         },
         description="the mix of kinds, as shares of 1",
+        json_schema_extra=QUESTIONS,
     )
-    limit: int | None = Field(None, ge=1, description="the most rows, lowest row_id first; null: all")
+    limit: int | None = Field(
+        None, ge=1, description="the most rows, lowest row_id first; null: all", json_schema_extra=QUESTIONS
+    )
     seed: int = Field(7, description="of the sampling and of the split")
-    validation_fraction: float = Field(0.1, ge=0, lt=1, description="the share of articles that only evaluate sees")
+    validation_fraction: float = Field(
+        0.1, ge=0, lt=1, description="the share of articles that only evaluate sees", json_schema_extra=QUESTIONS
+    )
     prompts: Path | None = Field(None, description="a folder whose *.md replace the prompts of the same name")
-    rounds: int = Field(1, ge=0, description="synthetic rounds, one more model each (structured_extraction)")
+    rounds: int = Field(1, ge=0, description="synthetic rounds, one more model each", json_schema_extra=EXTRACTION)
     documents_per_seed: int = Field(
-        1, ge=1, description="synthetic documents from one labelled document and round (structured_extraction)"
+        1, ge=1, description="synthetic documents from one labelled document and round", json_schema_extra=EXTRACTION
     )
     early_stop: bool = Field(
         False,
-        description="end at a round whose F1 on ft_eval is not surely above the one before (structured_extraction)",
+        description="end at a round whose F1 on ft_eval is not surely above the one before",
+        json_schema_extra=EXTRACTION,
     )
 
     @field_validator("kinds")
@@ -172,7 +201,10 @@ class Endpoint(Section):
     max_tokens: int = Field(1024, ge=16, description="the most tokens of one reply; the budget reserves them")
     max_concurrency: int = Field(16, ge=1, description="requests in flight")
     window_tokens: int | None = Field(
-        None, ge=64, description="of a document that it extracts from at a time; null: extraction.window_tokens"
+        None,
+        ge=64,
+        description="of a document that it extracts from at a time; null: extraction.window_tokens",
+        json_schema_extra=EXTRACTION,
     )
     timeout: float = Field(120, gt=0, description="seconds for one request")
     price: Price | None = None
@@ -187,8 +219,10 @@ class Endpoint(Section):
 
 
 class Endpoints(Section):
-    generator: Endpoint | None = Field(None, description="writes questions and answers (method llm)")
-    judge: Endpoint | None = Field(None, description="judges the drafts; without it the generator does")
+    generator: Endpoint | None = Field(None, description="writes what generate.method: llm makes")
+    judge: Endpoint | None = Field(
+        None, description="judges what was written; without it the generator judges its questions, nobody its documents"
+    )
 
 
 class Lora(Section):
@@ -211,7 +245,7 @@ class Finetune(Section):
         [1e-3], min_length=1, description="one run each; the best on ft_eval is selected"
     )
     select_by: Literal["eval_loss", "token_accuracy", "task_metric"] = Field(
-        "eval_loss", description="measured on ft_eval only; task_metric: strict F1 (structured_extraction)"
+        "eval_loss", description="measured on ft_eval only; task_metric: strict F1 of structured_extraction"
     )
     eval_fraction: float = Field(
         0.1, gt=0, lt=1, description="share of the training units (articles, lease families) that becomes ft_eval"
@@ -237,16 +271,20 @@ class ExtraSet(Section):
 
 class Evaluate(Section):
     run: str | None = Field(None, description="run_id in finetune_runs; null: the last selected one (of each round)")
-    models: list[ModelRole] = Field(
-        ["base", "tuned"], min_length=1, description="generator and judge: those endpoints (structured_extraction)"
+    models: list[ModelRole] = Field(["base", "tuned"], min_length=1, description="generator and judge: those endpoints")
+    context: list[ContextMode] = Field(
+        ["with", "without"],
+        min_length=1,
+        description="whether the question comes with its source",
+        json_schema_extra=QUESTIONS,
     )
-    context: list[ContextMode] = Field(["with", "without"], min_length=1, description="(regulation_qa)")
     decoding: list[Decoding] = Field(
         ["constrained", "free"],
         min_length=1,
-        description="how local models write: held to the JSON schema, or as they like (structured_extraction)",
+        description="how local models write: held to the JSON schema, or as they like",
+        json_schema_extra=EXTRACTION,
     )
-    extra_sets: list[ExtraSet] = Field([], description="further labelled documents (structured_extraction)")
+    extra_sets: list[ExtraSet] = Field([], description="further labelled documents", json_schema_extra=EXTRACTION)
     limit: int | None = Field(None, ge=1, description="the most validation rows, chosen by a hash; null: all")
     max_new_tokens: int | None = Field(
         None, ge=8, description="the most tokens of an answer; null: 160, and 512 for structured_extraction"
@@ -273,7 +311,7 @@ class Config(Section):
     engine: Engine = Engine()
     source: Source = Source()
     ingest: Ingest = Ingest()
-    extraction: Extraction = Extraction()
+    extraction: Extraction = Field(Extraction(), json_schema_extra=EXTRACTION)
     generate: Generate
     endpoints: Endpoints = Endpoints()
     finetune: Finetune = Finetune()
@@ -306,32 +344,38 @@ class Config(Section):
     @model_validator(mode="after")
     def _keys_of_the_other_task(self) -> Config:
         """A key that the task does not read is refused, as an unknown one is."""
-        if self.task == "structured_extraction":
-            return self
-        idle = [
-            name
-            for name, is_idle in {
-                "extraction": self.extraction != Extraction(),
-                "source.labels": self.source.labels is not None,
-                "ingest.limit": self.ingest.limit is not None,
-                "ingest.max_document_tokens": self.ingest.max_document_tokens is not None,
-                "generate.rounds": self.generate.rounds != 1,
-                "generate.documents_per_seed": self.generate.documents_per_seed != 1,
-                "generate.early_stop": self.generate.early_stop,
-                "finetune.select_by: task_metric": self.finetune.select_by == "task_metric",
-                "evaluate.extra_sets": bool(self.evaluate.extra_sets),
-                "evaluate.models: endpoints": bool({"generator", "judge"} & set(self.evaluate.models)),
-            }.items()
-            if is_idle
-        ]
+        idle = list(_idle_keys(self, self.task))
+        if self.task == "regulation_qa":
+            if self.finetune.select_by == "task_metric":
+                idle.append("finetune.select_by: task_metric")
+            if {"generator", "judge"} & set(self.evaluate.models):
+                idle.append("evaluate.models: generator, judge")
         if idle:
-            raise ValueError(f"{', '.join(idle)}: read by the task structured_extraction only, and task is {self.task}")
+            other = next(each for each in get_args(Task) if each != self.task)
+            raise ValueError(f"{', '.join(idle)}: read by the task {other} only, and task is {self.task}")
         return self
 
     @property
     def state(self) -> Path:
         """The folder of caches, checkpoints, models, reports and logs."""
         return self.engine.warehouse / "_finreg"
+
+
+def of_another_task(field: FieldInfo, task: str) -> bool:
+    """Whether a key is marked as one that only another task reads."""
+    mark = field.json_schema_extra
+    return isinstance(mark, dict) and mark.get("task", task) != task
+
+
+def _idle_keys(section: Section, task: str, path: str = "") -> Iterator[str]:
+    """The keys that are set, to something else than their default, and that the task does not read."""
+    for name, field in type(section).model_fields.items():
+        key, value = f"{path}{field.alias or name}", getattr(section, name)
+        if of_another_task(field, task):
+            if value != field.get_default(call_default_factory=True):
+                yield key
+        elif isinstance(value, Section):
+            yield from _idle_keys(value, task, f"{key}.")
 
 
 def load(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Config:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from finreg_cli.config import Config, Endpoint
+from finreg_cli.config import Config, Endpoint, of_another_task
 
 _GENERATOR = {"model": "NAME", "base_url": "${GENERATOR_URL}", "api_key_env": "GENERATOR_KEY"}
 
@@ -38,34 +38,40 @@ _HEAD = """\
 
 
 def commented_yaml(template: str) -> str:
-    """Every key with its meaning and its default, or what the template sets in its place.
+    """Every key of the template's task with its meaning and its default, or what the template sets in its place.
 
     Args:
         template: ``local``, ``spark`` or ``leases``.
     """
-    return _HEAD + "\n".join(_section(Config, _TEMPLATES[template], 0)) + "\n"
+    values = _TEMPLATES[template]
+    task = values.get("task", Config.model_fields["task"].default)
+    return _HEAD + "\n".join(_section(Config, values, task, 0)) + "\n"
 
 
-def _section(model: type[BaseModel], values: Mapping[str, Any], depth: int) -> Iterator[str]:
+def _section(model: type[BaseModel], values: Mapping[str, Any], task: str, depth: int) -> Iterator[str]:
     indent = "  " * depth
     for name, field in model.model_fields.items():
+        if of_another_task(field, task):
+            continue
         key = field.alias or name
         nested = _nested(field)
         if nested is not None:
             yield f"{indent}{key}:" + _comment(nested.__doc__ if nested.__doc__ != BaseModel.__doc__ else None)
-            yield from _section(nested, values.get(key, {}), depth + 1)
+            yield from _section(nested, values.get(key, {}), task, depth + 1)
         elif field.annotation == Endpoint | None:
-            yield from _endpoint(key, field, indent)
+            yield from _endpoint(key, field, task, indent)
         else:
             value = values.get(key, field.get_default(call_default_factory=True))
             yield f"{indent}{key}: {_flow(value)}{_comment(field.description)}"
 
 
-def _endpoint(key: str, field: FieldInfo, indent: str) -> Iterator[str]:
+def _endpoint(key: str, field: FieldInfo, task: str, indent: str) -> Iterator[str]:
     """An endpoint costs money, so it comes commented out."""
     yield f"{indent}{key}: null{_comment(field.description)}"
     if key == "generator":
         for name, each in Endpoint.model_fields.items():
+            if of_another_task(each, task):
+                continue
             value = _GENERATOR.get(name, each.get_default())
             yield f"{indent}#   {name}: {_flow(value)}{_comment(each.description)}"
 

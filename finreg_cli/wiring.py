@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from finreg_cli.config import Config, ModelRole
 from finreg_cli.console import Console
-from finreg_cli.errors import WarehouseError
+from finreg_cli.errors import ConfigError, WarehouseError
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.lakehouse.lock import hold
 from finreg_cli.stages.base import Run, StageResult
@@ -59,12 +59,14 @@ def open_lakehouse(config: Config) -> Iterator[Lakehouse]:
 
 
 @contextmanager
-def open_services(config: Config, command: str, console: Console, dry_run: bool) -> Iterator[Services]:
-    """The services of one command. Holds the warehouse and keeps a log, unless the run is a dry one."""
+def open_services(
+    config: Config, command: str, console: Console, *, dry_run: bool = False, writes_tables: bool = True
+) -> Iterator[Services]:
+    """The services of one command. Holds the warehouse and keeps a log, unless it writes no table."""
     os.environ.update(SILENCED)
     run = Run(new_run_id(), config, console, dry_run)
     with ExitStack() as stack:
-        if not dry_run:
+        if writes_tables and not dry_run:
             stack.enter_context(hold(config.state, command, run.run_id))
             stack.enter_context(_log_file(config.state / "logs" / f"{run.run_id}.log", console.verbose))
         yield stack.enter_context(Services(run))
@@ -98,7 +100,7 @@ class Services:
         }
         extraction: dict[str, Callable[[], StageResult]] = {
             "ingest": self._ingest_labelled,
-            "generate": lambda: self._synthesise(rounds),
+            "generate": lambda: self._synthesise(resplit, rounds),
             "finetune": lambda: self._finetune_rounds(rounds),
             "evaluate": self._evaluate_extraction,
         }
@@ -136,9 +138,14 @@ class Services:
         reading = self.reading
         return ingest_labelled(self._run, self.lakehouse, self.labelled_source, reading.schema, reading.offsets)
 
-    def _synthesise(self, rounds: Sequence[int] | None) -> StageResult:
+    def _synthesise(self, resplit: bool, rounds: Sequence[int] | None) -> StageResult:
         from finreg_cli.stages.synthesise import synthesise
 
+        if resplit:
+            raise ConfigError(
+                "--resplit moves question-answer rows, and the task is structured_extraction",
+                "leave it out: 'finreg ingest' splits labelled documents by the present settings",
+            )
         return synthesise(self._run, self.lakehouse, self.document_writer, rounds)
 
     def _finetune_rounds(self, rounds: Sequence[int] | None) -> StageResult:

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from fakes.openai_server import FakeOpenAI
+from finreg_cli.llm.cache import RequestCache
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs with Ctrl-C ignored, and what the tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -101,3 +104,15 @@ def sail() -> Iterator[str]:
         yield f"sc://127.0.0.1:{int(server.stdout.readline())}"
         assert server.stdin
         server.stdin.close()
+
+
+@pytest.fixture
+def server() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI() as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[RequestCache]:
+    with RequestCache(tmp_path / "requests.sqlite") as opened:
+        yield opened

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from finreg_cli.domain.records import Chunk, GeneratedLease, LabelledLease, Message, QaRow
+
+Work = TypeVar("Work", contravariant=True)
+Made = TypeVar("Made", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -62,35 +65,6 @@ class ReplyCache(Protocol):
     def put(self, key: str, reply: Reply) -> None: ...
 
 
-class RowWriter(Protocol):
-    """Writes rows with a language model (`llm.chains`)."""
-
-    @property
-    def model(self) -> str:
-        """The generating model, as it is recorded on the rows."""
-
-    @property
-    def prompt_version(self) -> str:
-        """A hash over the text of all prompts."""
-
-    @property
-    def outputs_may_train(self) -> bool:
-        """What the endpoint's terms allow, as configured."""
-
-    def estimate(self, assignments: Iterable[Assignment]) -> Estimate: ...
-
-    def write(self, assignments: Iterable[Assignment]) -> Generator[Written, None, None]:
-        """Yields each as it is finished, in any order; closing it cancels what is in flight.
-
-        Raises:
-            BudgetReached: the next request would overshoot; everything finished was yielded before.
-            EndpointError: nothing succeeds, with the endpoint's own message.
-        """
-
-    @property
-    def usage(self) -> dict[str, Usage]: ...
-
-
 @dataclass(frozen=True)
 class Commission:
     """A synthetic document to be made of ``parent``: ``blank`` has its id, round and origin, but no labels and text."""
@@ -114,8 +88,8 @@ class Synthesised:
     reason: str | None = None
 
 
-class DocumentWriter(Protocol):
-    """Writes synthetic labels and documents with a language model (`llm.synthesis`)."""
+class Writer(Protocol[Work, Made]):
+    """Does the work that it is given with a language model, each piece through all of its steps."""
 
     @property
     def model(self) -> str:
@@ -129,9 +103,9 @@ class DocumentWriter(Protocol):
     def outputs_may_train(self) -> bool:
         """What the endpoint's terms allow, as configured."""
 
-    def estimate(self, commissions: Iterable[Commission]) -> Estimate: ...
+    def estimate(self, work: Iterable[Work]) -> Estimate: ...
 
-    def write(self, commissions: Iterable[Commission]) -> Generator[Synthesised, None, None]:
+    def write(self, work: Iterable[Work]) -> Generator[Made, None, None]:
         """Yields each as it is finished, in any order; closing it cancels what is in flight.
 
         Raises:
@@ -141,6 +115,13 @@ class DocumentWriter(Protocol):
 
     @property
     def usage(self) -> dict[str, Usage]: ...
+
+
+RowWriter = Writer[Assignment, Written]
+"""Writes question-answer rows (`llm.chains`)."""
+
+DocumentWriter = Writer[Commission, Synthesised]
+"""Writes synthetic labels and documents (`llm.synthesis`)."""
 
 
 class Answerer(Protocol):

@@ -220,17 +220,17 @@ class ChainWriter:
         """By ``generator`` and ``judge``; a request that was tried again counts each time."""
         return self._endpoints.usage
 
-    def write(self, assignments: Iterable[Assignment]) -> Generator[Written, None, None]:
-        return run_all(self._opened, assignments, self._endpoints.in_flight)
+    def write(self, work: Iterable[Assignment]) -> Generator[Written, None, None]:
+        return run_all(self._opened, work, self._endpoints.in_flight)
 
-    def estimate(self, assignments: Iterable[Assignment]) -> Estimate:
+    def estimate(self, work: Iterable[Assignment]) -> Estimate:
         """The requests that are not in the cache, from the real prompts, with every reply as long as it may be.
 
         Repairs and retries come on top, and rows that are dropped on the way take less.
         """
         planners = self._endpoints.planners()
         chain = self._chain(planners)
-        asyncio.run(_write_all(chain, assignments))
+        asyncio.run(_write_all(chain, work))
         return Estimate({name: planner.usage for name, planner in planners.items()})
 
     @asynccontextmanager

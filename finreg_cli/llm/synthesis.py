@@ -263,16 +263,16 @@ class SynthesisWriter:
         """By ``generator`` and ``judge``; a request that was tried again counts each time."""
         return self._endpoints.usage
 
-    def write(self, commissions: Iterable[Commission]) -> Generator[Synthesised, None, None]:
-        return run_all(self._opened, commissions, self._endpoints.in_flight)
+    def write(self, work: Iterable[Commission]) -> Generator[Synthesised, None, None]:
+        return run_all(self._opened, work, self._endpoints.in_flight)
 
-    def estimate(self, commissions: Iterable[Commission]) -> Estimate:
+    def estimate(self, work: Iterable[Commission]) -> Estimate:
         """The requests that are not in the cache, from the real prompts, with every reply as long as it may be.
 
         Repairs and retries come on top, and rows that end on the way take less.
         """
         planners = self._endpoints.planners()
-        asyncio.run(_write_all(self._synthesis(planners), commissions))
+        asyncio.run(_write_all(self._synthesis(planners), work))
         return Estimate({name: planner.usage for name, planner in planners.items()})
 
     @asynccontextmanager

@@ -46,3 +46,8 @@ class StageResult:
         for table in tables:
             if lakehouse.exists(table):
                 self.tables[table.name] = TableState(lakehouse.count(table), lakehouse.version(table))
+
+
+def distinct(lakehouse: Lakehouse, table: Table[Any], column: str) -> set[Any]:
+    """The values of a column."""
+    return {value for batch in lakehouse.read(table, [column]) for value in batch.column(column).to_pylist()}

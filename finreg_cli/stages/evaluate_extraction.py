@@ -51,9 +51,9 @@ from finreg_cli.stages.extraction_figures import (
     measure,
     predictions_of,
 )
-from finreg_cli.stages.extraction_plan import HOLDOUT, Entrant, Plan, estimate, most_tokens, plan_evaluation
+from finreg_cli.stages.extraction_plan import HOLDOUT, Entrant, Plan, estimate, plan_evaluation
 from finreg_cli.stages.tuned_runs import OpenAnswerer, task_runs
-from finreg_cli.tasks.structured_extraction import Reading
+from finreg_cli.tasks.structured_extraction import Reading, most_tokens
 from finreg_cli.tracking.base import TrackedRun, Tracker
 
 
@@ -165,10 +165,10 @@ def _possible(entrant: Entrant, answerer: Answerer, result: StageResult) -> Iter
 
 
 def _cut_off(config: Config, answered: Sequence[Answered]) -> Iterator[str]:
-    """A reply that was held to the schema can only be unreadable because it was not finished."""
+    """A local model's reply that was held to the schema can only be unreadable because it was not finished."""
     for each in answered:
         invalid = sum(found.invalid for found in each.extractions)
-        if each.decoding == "constrained" and invalid:
+        if each.decoding == "constrained" and invalid and each.model not in claims.ENDPOINTS:
             replies = sum(len(found.replies) for found in each.extractions)
             yield (
                 f"{each.label} on {each.of.name}: {invalid} of {replies} replies were cut off at "

@@ -18,7 +18,7 @@ from finreg_cli.llm.base import Answerer, ReplyCache
 from finreg_cli.stages.base import Run
 from finreg_cli.stages.extraction import Extraction, extract
 from finreg_cli.stages.tuned_runs import OpenAnswerer, named_run, selected_runs, task_runs
-from finreg_cli.tasks.structured_extraction import MAX_NEW_TOKENS, Reading
+from finreg_cli.tasks.structured_extraction import Reading, most_tokens
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _extract(
     config = run.config
     endpoint = getattr(config.endpoints, model) if model in ("generator", "judge") else None
     window_tokens = endpoint.window_tokens if endpoint else None
-    max_tokens = config.evaluate.max_new_tokens or MAX_NEW_TOKENS
+    max_tokens = most_tokens(config)
     with run.progress.track("extract", len(documents), "documents") as advance:
         extractions, _ = extract(answerer, documents, reading, decoding, max_tokens, cache, advance, window_tokens)
     return extractions

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate, islice
 
 from finreg_cli.config import Decoding
-from finreg_cli.domain.extraction import InvalidReply, Labels, read_reply
+from finreg_cli.domain.extraction import InvalidReply, Labels, Schema, read_reply
 from finreg_cli.domain.progress import Advance
-from finreg_cli.domain.windows import Finding, merge
+from finreg_cli.domain.windows import Finding, Window, merge
 from finreg_cli.llm.base import Answerer, ReplyCache
 from finreg_cli.stages.answers import cached_answers
 from finreg_cli.tasks.structured_extraction import Reading
@@ -46,24 +49,23 @@ def extract(
     """
     cut = [reading.windows(document, window_tokens) for document in documents]
     prompts = [reading.prompt(window) for windows in cut for window in windows]
-    last_windows = {sum(len(each) for each in cut[: nth + 1]) for nth in range(len(cut))}
+    ends = list(accumulate(len(windows) for windows in cut))
     answered = 0
 
     def count(replies: int) -> None:
         nonlocal answered
         before, answered = answered, answered + replies
-        advance(sum(before < last <= answered for last in last_windows))
+        advance(bisect_right(ends, answered) - bisect_right(ends, before))
 
     schema = reading.schema.json_schema() if decoding == "constrained" else None
     texts, hits = cached_answers(answerer, prompts, max_tokens, cache, count, schema)
-    extractions = []
-    for windows in cut:
-        replies, texts = texts[: len(windows)], texts[len(windows) :]
-        findings: list[Finding] = []
-        for window, reply in zip(windows, replies, strict=True):
-            try:
-                findings.append((window, read_reply(reply, reading.schema)))
-            except InvalidReply:
-                continue
-        extractions.append(Extraction(merge(findings, reading.schema), replies, len(replies) - len(findings)))
-    return extractions, hits
+    replies = iter(texts)
+    return [_extraction(windows, list(islice(replies, len(windows))), reading.schema) for windows in cut], hits
+
+
+def _extraction(windows: Sequence[Window], replies: list[str], schema: Schema) -> Extraction:
+    findings: list[Finding] = []
+    for window, reply in zip(windows, replies, strict=True):
+        with suppress(InvalidReply):
+            findings.append((window, read_reply(reply, schema)))
+    return Extraction(merge(findings, schema), replies, len(replies) - len(findings))

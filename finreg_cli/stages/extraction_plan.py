@@ -16,10 +16,18 @@ from finreg_cli.domain.splits import sampling_key
 from finreg_cli.errors import ConfigError, NothingToDo, StageFailed
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.llm.base import Usage
+from finreg_cli.llm.budget import cost
 from finreg_cli.stages.base import StageResult
 from finreg_cli.stages.ingest_labelled import labelled_leases
-from finreg_cli.stages.tuned_runs import groups_seen, named_run, no_selected_run, rows_seen, selected_runs, task_runs
-from finreg_cli.tasks.structured_extraction import MAX_NEW_TOKENS, Reading
+from finreg_cli.stages.tuned_runs import (
+    groups_seen,
+    named_run,
+    no_selected_run,
+    rows_seen,
+    selected_by_round,
+    task_runs,
+)
+from finreg_cli.tasks.structured_extraction import Reading
 
 HOLDOUT = LEASE_DOCS_HOLDOUT.name
 NAMED = 3
@@ -160,18 +168,18 @@ def _runs(config: Config, lakehouse: Lakehouse, result: StageResult) -> list[Fin
     runs = task_runs(config, lakehouse)
     if config.evaluate.run is not None:
         return [named_run(config.evaluate.run, runs)]
-    last = {each.round: each for each in selected_runs(runs)}
-    if not last:
+    by_round = selected_by_round(runs)
+    if not by_round:
         raise no_selected_run(lakehouse)
     kept: list[FinetuneRun] = []
-    for round_ in sorted(last):
-        if kept and last[round_].sweep_id < kept[-1].sweep_id:
+    for each in by_round:
+        if kept and each.sweep_id < kept[-1].sweep_id:
             result.warnings.append(
-                f"round {round_} ({last[round_].run_id}) was trained before round {kept[-1].round} was trained anew, "
+                f"round {each.round} ({each.run_id}) was trained before round {kept[-1].round} was trained anew, "
                 "and is left out; 'finreg finetune' trains all rounds"
             )
         else:
-            kept.append(last[round_])
+            kept.append(each)
     return kept
 
 
@@ -263,16 +271,11 @@ def estimate(config: Config, reading: Reading, plan: Plan) -> dict[str, Any]:
             counts["requests"][label] = len(prompts)
             counts["prompt_tokens"][label] = sum(prompts)
         if each.role in ("generator", "judge"):
-            most = most_tokens(config) * len(prompts)
-            counts["estimate"][each.role] = vars(_usage(_endpoint(config, each.role), prompts, most))
+            counts["estimate"][each.role] = vars(_usage(_endpoint(config, each.role), prompts))
     return counts
 
 
-def _usage(endpoint: Endpoint, prompts: Sequence[int], output_tokens: int) -> Usage:
-    price, input_tokens = endpoint.price, sum(prompts)
-    money = (input_tokens * price.input + output_tokens * price.output) / 1e6 if price else None
+def _usage(endpoint: Endpoint, prompts: Sequence[int]) -> Usage:
+    input_tokens, output_tokens = sum(prompts), endpoint.max_tokens * len(prompts)
+    money = cost(endpoint.price, input_tokens, output_tokens) if endpoint.price else None
     return Usage(requests=len(prompts), input_tokens=input_tokens, output_tokens=output_tokens, money=money)
-
-
-def most_tokens(config: Config) -> int:
-    return config.evaluate.max_new_tokens or MAX_NEW_TOKENS

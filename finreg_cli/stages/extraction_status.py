@@ -8,28 +8,19 @@ from finreg_cli.config import Config
 from finreg_cli.domain.records import (
     EVALUATED_LEASES,
     EVALUATION_METRICS,
-    FINETUNE_RUNS,
     LEASE_DOCS_HOLDOUT,
     LEASE_DOCS_TRAIN,
     LEASE_DOCS_TRAIN_SYNTH,
-    FinetuneRun,
 )
 from finreg_cli.lakehouse.base import Lakehouse
-
-TASK = "structured_extraction"
-
-
-def selected_by_round(lakehouse: Lakehouse) -> list[FinetuneRun]:
-    """The last selected run of each synthetic round, by round."""
-    runs = FINETUNE_RUNS.records(lakehouse.read(FINETUNE_RUNS, where={"selected": True, "task": TASK}))
-    newest = {each.round: each for each in sorted(runs, key=lambda each: (each.sweep_id, each.run_id))}
-    return [newest[round_] for round_ in sorted(newest)]
+from finreg_cli.stages.base import distinct
+from finreg_cli.stages.tuned_runs import selected_by_round, task_runs
 
 
 def stale(config: Config, lakehouse: Lakehouse) -> list[str]:
     """Lines for a person; each ends with the command that mends it."""
     found = []
-    parents = _ids(lakehouse)
+    parents = distinct(lakehouse, LEASE_DOCS_TRAIN, "lease_id")
     if not parents:
         return ["there are no labelled documents for training: finreg ingest"]
     children: Counter[int] = Counter()
@@ -43,15 +34,11 @@ def stale(config: Config, lakehouse: Lakehouse) -> list[str]:
     missing = [str(each) for each in range(1, config.generate.rounds + 1) if not children[each]]
     if missing:
         found.append(f"there are no synthetic documents of round {', '.join(missing)} yet: finreg generate")
-    runs = selected_by_round(lakehouse)
+    runs = selected_by_round(task_runs(config, lakehouse))
     untrained = sorted(set(range(config.generate.rounds + 1)) - {each.round for each in runs})
     if untrained:
         found.append(f"there is no tuned model of round {', '.join(map(str, untrained))} yet: finreg finetune")
-    evaluated = {
-        run_id
-        for batch in lakehouse.read(EVALUATION_METRICS, ["finetune_run_id"])
-        for run_id in batch.column("finetune_run_id").to_pylist()
-    }
+    evaluated = distinct(lakehouse, EVALUATION_METRICS, "finetune_run_id")
     for run in runs:
         if run.run_id not in evaluated:
             found.append(f"model {run.run_id} (round {run.round}) is selected and not evaluated yet: finreg evaluate")
@@ -70,7 +57,7 @@ def lineage(config: Config, lakehouse: Lakehouse) -> list[str]:
     for round_ in sorted({each for each, _ in rounds}):
         lines.append(f"  -> round {round_}: {rounds[round_, 'kept']} kept, {rounds[round_, 'rejected']} rejected")
     scores = _scores(lakehouse)
-    for run in selected_by_round(lakehouse):
+    for run in selected_by_round(task_runs(config, lakehouse)):
         lines.append(
             f"round {run.round}: {run.training_table} version {run.training_version} -> run {run.run_id} "
             f"({run.base_model}, {run.method}, lr {run.learning_rate:g}, {run.epochs:g} epochs) -> {run.model_uri}"
@@ -88,11 +75,3 @@ def _scores(lakehouse: Lakehouse) -> dict[str, list[str]]:
             line = f"  -> evaluation {each.run_id}: {each.model} strict F1 {each.value:.3f} on {each.n} documents"
             found.setdefault(each.finetune_run_id, []).append(line)
     return found
-
-
-def _ids(lakehouse: Lakehouse) -> set[str]:
-    return {
-        lease_id
-        for batch in lakehouse.read(LEASE_DOCS_TRAIN, ["lease_id"])
-        for lease_id in batch.column("lease_id").to_pylist()
-    }

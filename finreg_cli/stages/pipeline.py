@@ -36,8 +36,7 @@ def _round_by_round(start: Start, rounds: int) -> Iterator[StageResult]:
     for round_ in range(rounds + 1):
         if round_:
             yield start("generate", [round_])
-        # Earlier rounds are trained already and taken as they are; each is compared with the one before.
-        trained = start("finetune", range(round_ + 1))
+        trained = start("finetune", [round_])
         yield trained
         if trained.ends_rounds:
             return

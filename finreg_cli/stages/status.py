@@ -13,8 +13,6 @@ from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.records import (
     EVALUATION_METRICS,
     EVALUATION_PREDICTIONS,
-    FINETUNE_RUNS,
-    FT_EVAL,
     FT_TRAINING,
     QA_DATASET,
     SPLITTED_DOCUMENTS,
@@ -24,6 +22,8 @@ from finreg_cli.domain.records import (
 from finreg_cli.errors import ConfigError, NothingToDo
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.stages import extraction_status
+from finreg_cli.stages.base import distinct
+from finreg_cli.stages.tuned_runs import rows_seen, selected_runs, task_runs
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ def survey(config: Config, lakehouse: Lakehouse, with_lineage: bool = False) -> 
             "run 'finreg ingest' or 'finreg all' with the same configuration first",
         )
     questions = config.task == "regulation_qa"
-    found.stale = _stale(lakehouse) if questions else extraction_status.stale(config, lakehouse)
+    found.stale = _stale(config, lakehouse) if questions else extraction_status.stale(config, lakehouse)
     if with_lineage:
-        found.lineage = _lineage(lakehouse) if questions else extraction_status.lineage(config, lakehouse)
+        found.lineage = _lineage(config, lakehouse) if questions else extraction_status.lineage(config, lakehouse)
     return found
 
 
-def _stale(lakehouse: Lakehouse) -> list[str]:
+def _stale(config: Config, lakehouse: Lakehouse) -> list[str]:
     found = []
-    chunks = _values(lakehouse, "chunk_id", SPLITTED_DOCUMENTS)
+    chunks = distinct(lakehouse, SPLITTED_DOCUMENTS, "chunk_id")
     rows = QA_DATASET, ["row_id", "chunk_ids", "split"], {"retired_at": None}
     orphans, train = 0, set()
     for batch in lakehouse.read(*rows):
@@ -77,31 +77,27 @@ def _stale(lakehouse: Lakehouse) -> list[str]:
         found.append(f"{orphans} rows of qa_dataset stand on chunks that are gone: finreg generate")
     if chunks and not lakehouse.exists(QA_DATASET):
         found.append("there are chunks and no rows yet: finreg generate")
-    selected = last_selected(lakehouse, "regulation_qa")
+    selected = _last_selected(config, lakehouse)
     if train and selected is None:
         found.append("there are training rows and no tuned model yet: finreg finetune")
     if selected:
-        seen = _values(lakehouse, "row_id", FT_TRAINING, selected.training_version) | _values(
-            lakehouse, "row_id", FT_EVAL
-        )
+        seen = {row["row_id"] for row in rows_seen(lakehouse, selected, ["row_id"])}
         gone = len(seen - train)
         if gone:
             found.append(
                 f"model {selected.run_id} was trained on {gone} rows that are retired or moved: finreg finetune"
             )
-        evaluated = _values(lakehouse, "finetune_run_id", EVALUATION_METRICS)
+        evaluated = distinct(lakehouse, EVALUATION_METRICS, "finetune_run_id")
         if selected.run_id not in evaluated:
             found.append(f"model {selected.run_id} is selected and not evaluated yet: finreg evaluate")
     return found
 
 
-def last_selected(lakehouse: Lakehouse, task: str) -> FinetuneRun | None:
-    """The selected member of the task's newest sweep; run ids begin with their time."""
-    runs = FINETUNE_RUNS.records(lakehouse.read(FINETUNE_RUNS, where={"selected": True, "task": task}))
-    return max(runs, key=lambda each: each.sweep_id, default=None)
+def _last_selected(config: Config, lakehouse: Lakehouse) -> FinetuneRun | None:
+    return next(reversed(selected_runs(task_runs(config, lakehouse))), None)
 
 
-def _lineage(lakehouse: Lakehouse) -> list[str]:
+def _lineage(config: Config, lakehouse: Lakehouse) -> list[str]:
     """From the PDF to the evaluation, with the hashes, versions and ids that an auditor follows."""
     lines = []
     chunks: Counter[tuple[str, str, str]] = Counter()
@@ -123,7 +119,7 @@ def _lineage(lakehouse: Lakehouse) -> list[str]:
                 lines.append(
                     f"  -> qa_dataset version {lakehouse.version(QA_DATASET)}: {count} rows, {method}, {split}"
                 )
-    run = last_selected(lakehouse, "regulation_qa")
+    run = _last_selected(config, lakehouse)
     if run is None:
         return lines
     trained = lakehouse.count(FT_TRAINING) if lakehouse.version(FT_TRAINING) == run.training_version else None
@@ -166,10 +162,3 @@ def sample_rows(lakehouse: Lakehouse, name: str, sample: int) -> list[dict[str, 
     if not rows:
         raise NothingToDo(f"{name} has no rows", "'finreg status' shows which tables have any")
     return [row for _, _, row in rows]
-
-
-def _values(lakehouse: Lakehouse, column: str, table: Any, version: int | None = None) -> set[Any]:
-    found: set[Any] = set()
-    for batch in lakehouse.read(table, [column], version=version):
-        found.update(batch.column(column).to_pylist())
-    return found

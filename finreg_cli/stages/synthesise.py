@@ -33,7 +33,7 @@ from finreg_cli.domain.records import (
 from finreg_cli.errors import EndpointError, NothingToDo
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.llm.base import Commission, DocumentWriter, Synthesised, Usage
-from finreg_cli.stages.base import Run, StageResult
+from finreg_cli.stages.base import Run, StageResult, distinct
 from finreg_cli.tasks import synthesis
 from finreg_cli.tasks.structured_extraction import (
     blank_lease,
@@ -179,9 +179,7 @@ def _done(lakehouse: Lakehouse) -> set[str]:
     A document that was kept but has left the training table (its parent had left or changed) is made again when its
     parent is back; the request cache has its replies.
     """
-    done: set[str] = set()
-    for batch in lakehouse.read(LEASE_DOCS_TRAIN_SYNTH, ["lease_id"]):
-        done.update(batch.column("lease_id").to_pylist())
+    done = distinct(lakehouse, LEASE_DOCS_TRAIN_SYNTH, "lease_id")
     for batch in lakehouse.read(EVALUATED_LEASES, ["lease_id", "reason"]):
         for row in batch.to_pylist():
             if row["reason"] and not row["reason"].startswith(FAILED_AT_ENDPOINT):

@@ -42,10 +42,11 @@ from finreg_cli.domain.splits import sampling_key, unit_fraction
 from finreg_cli.errors import NothingToDo
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.llm.base import ReplyCache
+from finreg_cli.stages.base import distinct
 from finreg_cli.stages.extraction import Extraction, extract
 from finreg_cli.stages.tuned_runs import OpenAnswerer
 from finreg_cli.tasks import regulation_qa
-from finreg_cli.tasks.structured_extraction import MAX_NEW_TOKENS, Reading
+from finreg_cli.tasks.structured_extraction import Reading, most_tokens
 
 TASK_METRIC = "task_f1_strict"
 """What ``finetune.select_by: task_metric`` looks at, among what `TrainingTask.measure` gives."""
@@ -259,11 +260,7 @@ class ExtractionTraining:
     # --- rows ---
 
     def _families(self) -> set[str]:
-        families = {
-            lease_id
-            for batch in self.lakehouse.read(LEASE_DOCS_TRAIN, ["lease_id"])
-            for lease_id in batch.column("lease_id").to_pylist()
-        }
+        families = distinct(self.lakehouse, LEASE_DOCS_TRAIN, "lease_id")
         if len(families) < 2:
             raise NothingToDo(
                 f"{len(families)} labelled documents to train on in {self.lakehouse.location(LEASE_DOCS_TRAIN)}, and "
@@ -332,16 +329,12 @@ class ExtractionTraining:
                 [each.lease_doc for each in documents],
                 self.reading,
                 "constrained" if answerer.holds_to_schema else "free",
-                self._max_tokens,
+                most_tokens(self.config),
                 self.cache,
                 advance,
             )
         self._keep(model, documents, found)
         return found
-
-    @property
-    def _max_tokens(self) -> int:
-        return self.config.evaluate.max_new_tokens or MAX_NEW_TOKENS
 
     def _metrics(self, documents: Sequence[LabelledLease], found: Sequence[Extraction]) -> dict[str, float]:
         replies = sum(len(each.replies) for each in found)
@@ -391,5 +384,5 @@ class ExtractionTraining:
         """Of everything but the model that decides what is found."""
         reading = self.reading
         read: list[Any] = [reading.instruction, reading.schema.json_schema(), self.config.ingest.tokenizer]
-        read += [reading.window_tokens, reading.window_overlap, self._max_tokens]
+        read += [reading.window_tokens, reading.window_overlap, most_tokens(self.config)]
         return content_hash(read, [[each.lease_id, each.lease_doc] for each in documents])

@@ -42,6 +42,12 @@ def selected_runs(runs: Sequence[FinetuneRun]) -> list[FinetuneRun]:
     return sorted(selected, key=lambda each: (each.sweep_id, each.run_id))
 
 
+def selected_by_round(runs: Sequence[FinetuneRun]) -> list[FinetuneRun]:
+    """The last selected run of each synthetic round, by round."""
+    last = {each.round: each for each in selected_runs(runs)}
+    return [last[round_] for round_ in sorted(last)]
+
+
 def no_selected_run(lakehouse: Lakehouse) -> NothingToDo:
     return NothingToDo(
         f"there is no selected run in {lakehouse.location(FINETUNE_RUNS)}, so there is no tuned model to evaluate",

@@ -52,6 +52,11 @@ class Reading:
             )
 
 
+def most_tokens(config: Config) -> int:
+    """The most tokens of a local model's reply; an endpoint keeps to its own ``max_tokens``."""
+    return config.evaluate.max_new_tokens or MAX_NEW_TOKENS
+
+
 def schema_of(config: Config) -> Schema:
     """The configured schema, else the ten keys of a lease."""
     configured = config.extraction.schema_

@@ -204,3 +204,10 @@ def test_a_terminated_command_ends_with_130_and_how_to_go_on(config, tmp_path):
     assert process.returncode == 130
     assert json.loads(stdout)["status"] == "interrupted"
     assert "go on with: finreg ingest -c fifo.yaml" in stderr
+
+
+def test_resplit_is_refused_where_there_are_no_rows_to_move(finreg, tmp_path):
+    (tmp_path / "finreg.yaml").write_text("task: structured_extraction\ngenerate: {method: rules}\n")
+    refused = finreg("generate", "--resplit")
+    assert refused.returncode == 2
+    assert "--resplit moves question-answer rows" in refused.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,16 @@ def test_every_shipped_configuration_loads(path):
     assert config.load(path, environment={}).task
 
 
-@pytest.mark.parametrize("template", ["local", "spark"])
-def test_the_template_holds_every_key_and_loads(write, template):
+@pytest.mark.parametrize("template", ["local", "spark", "leases"])
+def test_the_template_holds_every_key_of_its_task_and_loads(write, template):
     text = commented_yaml(template)
     loaded = config.load(write(text), environment={})
     assert loaded.generate.method == "rules"
     assert (loaded.engine.kind == "spark") == (template == "spark")
-    assert set(yaml.safe_load(text)) == set(config.known_keys(()))
+    of_extraction = {"extraction"} if template == "leases" else set()
+    keys = yaml.safe_load(text)
+    assert set(keys) == set(config.known_keys(())) - {"extraction"} | of_extraction
+    assert ("rounds" in keys["generate"], "kinds" in keys["generate"]) == (bool(of_extraction), not of_extraction)
 
 
 def test_the_commented_endpoint_is_one(write):
@@ -143,3 +147,22 @@ def test_a_wrong_override_is_refused(write, override):
 def test_the_environment_is_read_with_defaults(write):
     path = write("generate: {method: rules}\nsource: {path: '${DOCS:-here}/${SUB}'}")
     assert config.load(path, environment={"SUB": "pdf"}).source.path == "here/pdf"
+
+
+@pytest.mark.parametrize(
+    ("task", "override", "key"),
+    [
+        ("regulation_qa", "generate.rounds=2", "generate.rounds"),
+        ("regulation_qa", "extraction.window_tokens=500", "extraction"),
+        ("regulation_qa", "finetune.select_by=task_metric", "finetune.select_by"),
+        ("structured_extraction", "generate.limit=10", "generate.limit"),
+        ("structured_extraction", "evaluate.context=[with]", "evaluate.context"),
+        ("structured_extraction", "ingest.chunk_tokens=300", "ingest.chunk_tokens"),
+    ],
+)
+def test_a_key_that_the_task_does_not_read_is_refused(tmp_path, task, override, key):
+    path = tmp_path / "finreg.yaml"
+    path.write_text(f"task: {task}\ngenerate: {{method: rules}}\n")
+    config.load(path)
+    with pytest.raises(ConfigError, match=f"{re.escape(key)}.*read by the task"):
+        config.load(path, [override])

@@ -625,8 +625,8 @@ def test_a_dry_run_counts_requests_and_tokens_and_what_an_endpoint_would_cost(be
     one = len(words(instruction(SCHEMA)))
     assert 2 * one < tokens < 2 * (one + 25)
     estimate = result.counts["estimate"]["generator"]
-    assert (estimate["requests"], estimate["input_tokens"], estimate["output_tokens"]) == (2, tokens, 200)
-    assert estimate["money"] == pytest.approx((tokens * 2 + 200 * 10) / 1e6)
+    assert (estimate["requests"], estimate["input_tokens"], estimate["output_tokens"]) == (2, tokens, 2 * 1024)
+    assert estimate["money"] == pytest.approx((tokens * 2 + 2 * 1024 * 10) / 1e6)
 
 
 def test_the_tracked_run_has_the_figures_the_dataset_and_the_report(bench: Bench) -> None:

@@ -28,18 +28,6 @@ FAKES = Path(__file__).parents[1] / "fakes"
 
 
 @pytest.fixture
-def server() -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as running:
-        yield running
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[RequestCache]:
-    with RequestCache(tmp_path / "requests.sqlite") as opened:
-        yield opened
-
-
-@pytest.fixture
 def writer_for(cache: RequestCache) -> Callable[..., ChainWriter]:
     def make(server: FakeOpenAI, environment: dict[str, str] | None = None, **settings: Any) -> ChainWriter:
         config = configuration(server.url, **settings)

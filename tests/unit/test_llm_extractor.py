@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,18 +25,6 @@ from finreg_cli.stages.answers import cached_answers
 QUICK = Retry(attempts=3, first_delay=0.01, longest_delay=0.05)
 SCHEMA = LEASE.json_schema()
 MOST = 512
-
-
-@pytest.fixture
-def server() -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as running:
-        yield running
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[RequestCache]:
-    with RequestCache(tmp_path / "requests.sqlite") as opened:
-        yield opened
 
 
 @pytest.fixture

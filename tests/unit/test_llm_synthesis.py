@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,6 @@ from finreg_cli.tasks.structured_extraction import document_problem, labels_prob
 
 QUICK = Retry(attempts=3, first_delay=0.01, longest_delay=0.05)
 TESTS = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def server() -> Iterator[FakeOpenAI]:
-    with FakeOpenAI() as running:
-        yield running
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[RequestCache]:
-    with RequestCache(tmp_path / "requests.sqlite") as opened:
-        yield opened
 
 
 @pytest.fixture
