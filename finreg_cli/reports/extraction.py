@@ -303,6 +303,10 @@ class _Page:
         return sum(each.kept for each in self.spent)
 
     @property
+    def kept_by_rules(self) -> int:
+        return sum(each.kept for each in self.spent if each.method == "rules")
+
+    @property
     def endpoints(self) -> list[str]:
         return [name for name in ENDPOINTS if self._metric(self.holdout, 0, name, "strict", "f1")]
 

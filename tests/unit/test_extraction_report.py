@@ -452,6 +452,11 @@ def test_a_round_that_gained_nothing_or_asked_nobody_has_no_cost_of_a_point() ->
         assert all("requests" not in each for each in cells)
 
 
+def test_documents_made_by_rules_are_told_by_a_banner_and_a_models_are_not() -> None:
+    assert "Documents made by rules." in render(report(2, requests=0))
+    assert "Documents made by rules." not in render(report(2, requests=40))
+
+
 def test_the_sweep_names_the_selected_and_what_the_shortcuts_would_have_picked(page: Page) -> None:
     assert page.text.count("✓ selected") == 3
     assert (
