@@ -20,12 +20,25 @@ LINE_HYPHEN = "\ufffe"
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """A run of a printed line that a wide gap sets apart from the next, as in a table. Edges in points."""
+
+    text: str
+    left: float
+    right: float
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A printed line. Positions in points from the page's lower left corner, ``page`` from 1.
 
     ``size`` is that of the line's middle, ``lead_size`` that of its first character (a footnote's mark is smaller);
     ``bold`` and ``italic`` hold for the whole line. ``baseline`` is that of the first character, ``end_baseline``
     that of the last, which differs where the engine has joined two lines at a hyphen.
+
+    Raised characters stand behind a caret in ``text``. ``cells`` are the runs of a line with wide gaps in it, none
+    where there is no such gap. ``gaps`` are offsets into ``text``, within words that are rare near by, before which the
+    print leaves a gap as wide as a blank: a lost blank, if the vocabulary of the document agrees.
     """
 
     text: str
@@ -40,6 +53,8 @@ class Line:
     right: float
     baseline: float
     end_baseline: float
+    cells: tuple[Cell, ...] = ()
+    gaps: tuple[int, ...] = ()
 
 
 def blocks(pages: Sequence[Sequence[Line]]) -> list[Block]:

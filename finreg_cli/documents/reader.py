@@ -16,6 +16,7 @@ from finreg_cli.documents.errors import ReadError
 from finreg_cli.documents.layout import Line
 from finreg_cli.domain import legal_structure
 from finreg_cli.domain.chunking import CountTokens, chunk_document
+from finreg_cli.domain.references import resolve
 
 EngineName = Literal["pdfium", "pypdf"]
 
@@ -83,7 +84,7 @@ def read_bytes(
     document = legal_structure.structure(blocks, identity)
     sha256 = hashlib.sha256(data).hexdigest()
     chunks = chunk_document(document, path, sha256, count_tokens, settings.chunk_tokens, settings.chunk_overlap)
-    return ReadFile(path, sha256, len(pages), list(chunks))
+    return ReadFile(path, sha256, len(pages), resolve(document, list(chunks)))
 
 
 def read_text(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from finreg_cli.domain.identity import chunk_id, document_id
-from finreg_cli.domain.legal_structure import Document, Paragraph, Unit, references
+from finreg_cli.domain.legal_structure import Document, Paragraph, Unit
 from finreg_cli.domain.records import Chunk
 
 CountTokens = Callable[[Sequence[str]], list[int]]
@@ -21,7 +21,14 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 
 # How good it is to end a chunk before a piece, best last.
 _NEVER, _WORD, _SENTENCE, _SUBPOINT, _POINT, _TEXT, _NUMBERED = range(7)
-_BREAK_BEFORE = {"head": _NEVER, "point": _SUBPOINT, "text": _TEXT, "numbered": _NUMBERED}
+_BREAK_BEFORE = {
+    "head": _NEVER,
+    "footnote": _SENTENCE,
+    "table": _SENTENCE,
+    "point": _SUBPOINT,
+    "text": _TEXT,
+    "numbered": _NUMBERED,
+}
 _OUTER_POINT = re.compile(r"\(\d+[a-z]?\) ")  # definitions and recitals; (a) and (i) stand within them
 _FULL_ENOUGH = 0.5  # of the limit: a chunk may end this early for the sake of a better break
 
@@ -78,7 +85,7 @@ def chunk_document(
                 citation=citation,
                 heading_path=list(unit.heading_path),
                 structure=unit.structure,
-                references=references(text),
+                references=[],
                 page_start=span[0].paragraph.page_start,
                 page_end=span[-1].paragraph.page_end,
                 char_start=span[0].start,

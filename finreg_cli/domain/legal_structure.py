@@ -9,25 +9,35 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from finreg_cli.domain.records import Chunk
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised with every change of what is extracted from the same bytes, so that `ingest` reads the files again."""
 
-Rung = Literal["article", "page"]
-"""The rungs of the fallback ladder: the grammar of articles, or nothing but pages."""
+Rung = Literal["article", "bookmark", "heading", "style", "page"]
+"""The rungs of the fallback ladder: the grammar of articles, the file's own bookmarks, numbered headings, lines that
+stand out by size or weight, or nothing but pages."""
 
-Role = Literal["head", "numbered", "text", "point"]
-"""What a paragraph is to its unit: its head and title, the start of a numbered paragraph, plain text, a list point."""
+Kind = Literal["text", "footnote", "table"]
+"""What a block is in print: running text, a footnote, one row of a table."""
+
+Role = Literal["head", "numbered", "text", "point", "footnote", "table"]
+"""What a paragraph is to its unit: its head and title, the start of a numbered paragraph, plain text, a list point, a
+footnote to what stands before it, a row of a table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A paragraph as it is printed: wrapped lines are joined, hyphens resolved. Sizes are in points, pages from 1."""
+    """A paragraph as it is printed: wrapped lines are joined, hyphens resolved. Sizes are in points, pages from 1.
+
+    A footnote is a block of its own behind the block that holds its mark, and begins with the mark: ``^3 See ...``, or
+    ``(^1) OJ L 50``. A row of a table is one, too: ``| a | | c |``, empty cells kept. Raised characters stand behind a
+    caret (``risk^3``, ``10^-6``).
+    """
 
     text: str
     page_start: int
@@ -36,13 +46,24 @@ class Block:
     bold: bool = False
     italic: bool = False
     formula: bool = False
+    kind: Kind = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """An entry of the file's own outline: ``level`` from 0, ``page`` from 1 (None where it leads nowhere)."""
+
+    level: int
+    title: str
+    page: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
     """A span ``[start, end)`` of the document's text, in characters.
 
-    ``number`` is the numbered paragraph of the article that it lies in, None before the first and where none is.
+    ``number`` is the numbered paragraph of the article that it lies in, None before the first and where none is;
+    ``points`` the lettered or numbered point that it lies in, outermost first: ``("a", "ii")``.
     """
 
     start: int
@@ -52,6 +73,7 @@ class Paragraph:
     role: Role
     number: str | None
     formula: bool
+    points: tuple[str, ...] = ()
 
 
 @dataclass
@@ -300,7 +322,7 @@ def is_head(text: str) -> bool:
     return any(pattern.fullmatch(text) for pattern in (ARTICLE_HEAD, GROUP_HEAD, ANNEX_HEAD))
 
 
-def structure(blocks: Sequence[Block], identity: Identity) -> Document:
+def structure(blocks: Sequence[Block], identity: Identity, outline: Sequence[Bookmark] = ()) -> Document:
     """Finds the units of a document, by its articles where it has at least three in sequence, else by its pages."""
     heads = _article_chain(blocks)
     if len(heads) < _FEWEST_ARTICLES:
@@ -547,21 +569,3 @@ def _reads_as_title(block: Block) -> bool:
     if _NUMBERED.match(block.text) or POINT.match(block.text) or len(block.text) > 400:
         return False
     return block.bold or block.italic or (len(block.text) <= 160 and block.text[-1:] not in ".;:,")
-
-
-# --- What does it refer to? ------------------------------------------------------------------------------------------
-
-_ACT_NUMBER = r"(?:Regulation|Directive|Decision) (?:\((?:EU|EC|EEC)\) )?(?:No )?\d{1,4}/\d{1,4}(?:/(?:EU|EC|EEC))?"
-_REFERENCE = re.compile(
-    rf"Article (\d+[a-z]?(?:\(\d+[a-z]?\))?)(?:(?:\([a-z]+\))* of ({_ACT_NUMBER}))?|({_ACT_NUMBER})"
-)
-
-
-def references(text: str) -> list[str]:
-    """What a text cites, each once, in order: ``Article 92(1)``, ``Directive 2013/36/EU Article 4``."""
-    return list(dict.fromkeys(_cited(text)))
-
-
-def _cited(text: str) -> Iterator[str]:
-    for article, act, act_alone in _REFERENCE.findall(text):
-        yield act_alone or (f"{act} Article {article}" if act else f"Article {article}")

@@ -12,8 +12,9 @@ import pytest
 
 from finreg_cli.documents import layout
 from finreg_cli.documents.pdfium import PdfiumEngine
-from finreg_cli.domain.legal_structure import Block, Document, identify, references, split_unit, structure
+from finreg_cli.domain.legal_structure import Block, Document, identify, split_unit, structure
 from finreg_cli.domain.records import Chunk
+from finreg_cli.domain.references import references
 
 SHARED = Path(__file__).parents[2] / "../shared"
 CRR = SHARED / "data/regulations/CRR-32013R0575-EN.pdf"
