@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 
 def seconds_of(command: Sequence[str]) -> float:
@@ -15,11 +15,17 @@ def seconds_of(command: Sequence[str]) -> float:
     return time.perf_counter() - start
 
 
-def alternate(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[float]]:
-    """Seconds by command and round. A first round, which fills the caches of bytecode and of files, does not count."""
+def alternate(
+    commands: Mapping[str, Sequence[str]], rounds: int, before: Callable[[], object] = lambda: None
+) -> dict[str, list[float]]:
+    """Seconds by command and round. A first round, which fills the caches of bytecode and of files, does not count.
+
+    ``before`` is called, outside of the time, before each run: it may clear what the run before has written.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for counts in [False] + [True] * rounds:
         for name, command in commands.items():
+            before()
             taken = seconds_of(command)
             if counts:
                 seconds[name].append(taken)

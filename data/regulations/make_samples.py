@@ -1,4 +1,5 @@
-"""Typesets the sample regulations, ``source/*.md`` -> ``*.pdf`` here: `python data/regulations/make_samples.py`.
+"""Typesets the sample regulations, ``source/*.md`` -> ``*.pdf``, here and in ``../regulations-amended``:
+`python data/regulations/make_samples.py`.
 
 The pages follow the manner of the EU's Official Journal (two justified columns with hyphenation, running heads,
 letter-spaced section heads, footnotes), because that is what the reader of PDFs has to cope with. The same source gives
@@ -14,7 +15,6 @@ The source is a small Markdown. A header of ``key: value`` lines, then blocks se
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -25,6 +25,7 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
 HERE = Path(__file__).parent
+AMENDED = HERE.parent / "regulations-amended"
 
 # Lengths are in points, as in PDF; y grows upwards.
 PAGE_WIDTH, PAGE_HEIGHT = A4
@@ -42,6 +43,7 @@ FOOTNOTE_RULE = 8.0
 
 ROMAN, ITALIC, BOLD = "Times-Roman", "Times-Italic", "Times-Bold"
 LABEL = "SAMPLE, NOT LAW"
+REPEALED = "(deleted)"  # what a consolidated text prints in the place of an article that is gone
 
 # A space that no line may end at: before a unit or a footnote mark, in a date, between a legal unit and its number.
 TIE = "\u00a0"
@@ -51,7 +53,7 @@ TIED = re.compile(
     r"|\b(?:EUR|Tier|No|Level|Annex|Title|Article|Chapter|Section) (?=[\dI])"
 )
 # The parts of the longer words; an entry also serves for words that go on after it ("exposures").
-SYLLABLES = (HERE / "source" / "hyphenation.txt").read_text(encoding="utf-8").split()
+SYLLABLES = (HERE / "source" / "hyphenation.words").read_text(encoding="utf-8").split()
 BREAKS = {entry.replace("-", ""): entry.split("-") for entry in SYLLABLES}
 
 
@@ -204,9 +206,9 @@ def _blocks(text: str, numbered: Style) -> Iterator[Block | list[str]]:
             yield Block(mark, rest, PLAIN)
         elif re.fullmatch(r"\(\d+\)", mark):
             yield Block(mark, rest, numbered)
-        elif re.fullmatch(r"\([a-z]+\)", mark):
+        elif re.fullmatch(r"\([a-z]+\)", mark) and chunk != REPEALED:
             yield Block(mark, rest, POINT)
-        elif chunk[:1].isalpha():
+        elif chunk[:1].isalpha() or chunk == REPEALED:
             yield Block("", chunk, PLAIN)
         elif not FOOTNOTE.match(chunk):
             raise ValueError(f"a block that begins neither with a letter nor with a known mark: {chunk[:60]!r}")
@@ -485,10 +487,10 @@ def make_pdf(source: Source, target: Path) -> None:
     canvas.save()
 
 
-def make_samples(target: Path = HERE) -> list[Path]:
-    """Makes every sample in a folder and returns the files, sorted by name."""
+def make_samples(target: Path, sources: Path = HERE / "source") -> list[Path]:
+    """Makes every sample of a folder of sources, and returns the files, sorted by name."""
     made = []
-    for source in sorted((HERE / "source").glob("*.md")):
+    for source in sorted(sources.glob("*.md")):
         pdf = target / f"{source.stem}.pdf"
         make_pdf(parse(source.read_text(encoding="utf-8")), pdf)
         made.append(pdf)
@@ -496,5 +498,6 @@ def make_samples(target: Path = HERE) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for path in make_samples(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE):
-        print(path)
+    for folder in (HERE, AMENDED):
+        for path in make_samples(folder, folder / "source"):
+            print(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -24,12 +24,13 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class ReadFile:
-    """A file with its chunks."""
+    """A file with its chunks; ``warnings`` say what of it may not be right, each a sentence without the path."""
 
     path: str
     file_sha256: str
     pages: int
     chunks: list[Chunk]
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,29 @@
 """The supervisor of the worker processes: no file, however hostile, ends the reading of the others.
 
 One dead worker breaks a whole ``ProcessPoolExecutor``, and a worker that hangs cannot be taken out of it; so the
-workers are ours. Each gets one file at a time. It is killed when the file takes longer than 30 s and 0.1 s a page, and
+workers are ours. Each gets one file at a time; where workers would be idle, the pages of a large file are shared out
+among them and put together by one. A worker is killed when its file takes longer than 30 s and 0.1 s a page, and
 replaced when it dies; with ``pdf_engine: auto`` the file then gets one more try with pypdf.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection, wait
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from finreg_cli.documents.base import ErrorClass, ReadFile, SourceFile, UnreadableFile
-from finreg_cli.documents.reader import EngineName, ReadText, Settings
-from finreg_cli.documents.tokens import TokenCounter
+from finreg_cli.documents.reader import HTML_SUFFIXES, TEXT_SUFFIXES, EngineName, ReadText, Settings
+from finreg_cli.documents.worker_process import WorkerProcess
 from finreg_cli.domain.records import Chunk
-from finreg_cli.errors import StageFailed
+from finreg_cli.errors import ModelMissing
 
 PdfEngine = Literal["auto", "pdfium", "pypdf"]
 Result = TypeVar("Result")
@@ -37,15 +33,35 @@ SECONDS = 30.0
 
 SECONDS_PER_PAGE = 0.1
 
+MOST_WORKERS = 3
+"""Each may fill most of its gigabyte, and a command is to stay under three."""
+
+_LARGE = 256 * 1024  # bytes, from which on a file may have the pages for several workers
+
 _FINAL: frozenset[ErrorClass] = frozenset(("empty", "not_pdf", "truncated", "encrypted"))
 """Errors of the file, not of the engine: a second engine would say the same."""
 
+_VAGUE: frozenset[ErrorClass] = frozenset(("parse", "crash", "no_text", "timeout"))
+"""Errors of the first engine that a limit, found by the second, explains."""
 
-@dataclass(frozen=True)
-class _Job:
+
+@dataclass
+class _Reading:
+    """A file that is being read, by one worker or several. ``parts`` are the lines of pages that others have read."""
+
     file: SourceFile
     engine: EngineName
     first_failure: UnreadableFile | None = None
+    parts: dict[int, bytes | None] = field(default_factory=dict)
+    awaited: bool = False
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What one worker does: all of a reading and, where others help, its putting together; or a part's lines."""
+
+    reading: _Reading
+    pages: tuple[int, int] | None = None
 
 
 class _Supervisor(ABC, Generic[Result]):
@@ -54,7 +70,7 @@ class _Supervisor(ABC, Generic[Result]):
     Args:
         setup: what a worker is told first.
         pdf_engine: ``auto`` is pdfium, and pypdf for the files that it fails on.
-        workers: how many processes; default one per core. Never more than there are files.
+        workers: how many processes; default one per core, at most `MOST_WORKERS`.
         seconds: the time limit of a file, to which ``seconds_per_page`` is added once its pages are counted.
         seconds_per_page: see ``seconds``.
     """
@@ -69,7 +85,7 @@ class _Supervisor(ABC, Generic[Result]):
     ) -> None:
         self._setup = setup
         self._pdf_engine = pdf_engine
-        self._workers = workers or os.cpu_count() or 1
+        self._workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
         self._seconds = seconds
         self._seconds_per_page = seconds_per_page
 
@@ -81,65 +97,111 @@ class _Supervisor(ABC, Generic[Result]):
         """One outcome per file, as soon as it is there; the largest files begin first.
 
         The workers are gone when the iterator ends, is closed, or an exception (Ctrl-C too) passes through it.
+
+        Raises:
+            StageFailed: a worker does not start, or (`ModelMissing`) the tokenizer is none.
         """
         engine: EngineName = "pypdf" if self._pdf_engine == "pypdf" else "pdfium"
-        queue = deque(_Job(file, engine) for file in sorted(files, key=_size, reverse=True))
-        workers: list[_Worker] = []
+        queue = deque(_Task(_Reading(file, engine)) for file in sorted(files, key=_size, reverse=True))
+        workers: list[WorkerProcess[_Task]] = []
         try:
-            while queue or any(worker.job for worker in workers):
+            while queue or any(worker.task for worker in workers):
                 self._occupy(workers, queue)
                 yield from self._collect(workers, queue)
         finally:
             for worker in workers:
                 worker.kill()
 
-    def _occupy(self, workers: list[_Worker], queue: deque[_Job]) -> None:
-        busy = sum(worker.job is not None for worker in workers)
-        while len(workers) < self._workers and len(workers) < busy + len(queue):
-            workers.append(_Worker(self._setup))
-        for worker in workers:
-            if worker.job is None and queue:
-                worker.begin(queue.popleft(), self._seconds)
+    # --- Giving out work ---
 
-    def _collect(self, workers: list[_Worker], queue: deque[_Job]) -> Iterator[Result | UnreadableFile]:
+    def _occupy(self, workers: list[WorkerProcess[_Task]], queue: deque[_Task]) -> None:
+        busy = sum(worker.task is not None for worker in workers)
+        shared = self._workers if queue and _may_be_shared(queue[0]) else 0
+        while len(workers) < min(self._workers, busy + max(len(queue), shared)):
+            workers.append(WorkerProcess(self._setup))
+        for worker in workers:
+            if worker.task is None and queue:
+                task = queue.popleft()
+                idle = len(workers) - sum(each.task is not None for each in workers)
+                share = idle if not queue and _may_be_shared(task) else 1
+                worker.begin(task, _job(task, share), self._seconds)
+
+    def _collect(self, workers: list[WorkerProcess[_Task]], queue: deque[_Task]) -> Iterator[Result | UnreadableFile]:
         """Waits for the next message or time limit, and yields what is finished by it."""
-        busy = {worker.connection: worker for worker in workers if worker.job}
+        busy = {worker.connection: worker for worker in workers if worker.task}
         soonest = min(worker.deadline for worker in busy.values())
         ready = wait(list(busy), timeout=max(0.0, soonest - time.monotonic()))
         for connection, worker in busy.items():
-            job = worker.job
-            assert job is not None  # only busy workers are looked at
-            message = worker.receive() if connection in ready else None
-            if message is not None and "pages" in message:
-                worker.deadline += self._seconds_per_page * message["pages"]
-                continue
-            if message is not None:
-                worker.job = None
-                outcome: Result | UnreadableFile = self._outcome(job, message)
-            elif connection in ready:
-                outcome = _failed(job, "crash", f"the reading process died ({worker.kill()})")
-                workers.remove(worker)
+            if worker.task is None or worker not in workers:
+                continue  # ended with the reading that it helped with
+            reading, is_part = worker.task.reading, worker.task.pages is not None
+            outcome: Result | UnreadableFile | None
+            if connection in ready:
+                outcome = self._received(worker, worker.receive(), workers, queue)
             elif time.monotonic() >= worker.deadline:
-                outcome = _failed(job, "timeout", f"took longer than {worker.allowed():.0f} s")
+                outcome = _failed(reading, "timeout", f"took longer than {worker.allowed():.0f} s")
                 worker.kill()
                 workers.remove(worker)
             else:
                 continue
-            again = self._second_try(job, outcome)
+            if outcome is None:
+                continue
+            if is_part or reading.parts:
+                _end(reading, workers, queue)
+            again = self._second_try(reading, outcome)
             if again:
                 queue.append(again)
             else:
                 yield outcome
 
-    def _outcome(self, job: _Job, message: dict[str, Any]) -> Result | UnreadableFile:
+    # --- Taking in what comes ---
+
+    def _received(
+        self,
+        worker: WorkerProcess[_Task],
+        message: dict[str, Any] | bytes | None,
+        workers: list[WorkerProcess[_Task]],
+        queue: deque[_Task],
+    ) -> Result | UnreadableFile | None:
+        """The outcome of the worker's file; None while it is not there yet."""
+        task = worker.task
+        assert task is not None  # only busy workers are looked at
+        reading = task.reading
+        if message is None:
+            workers.remove(worker)
+            return _failed(reading, "crash", f"the reading process died ({worker.kill()})")
+        if isinstance(message, bytes):
+            worker.task = None
+            if task.pages is not None:
+                reading.parts[task.pages[0]] = message
+            _hand_over(reading, workers)
+            return None
+        if "pages" in message:
+            worker.deadline += self._seconds_per_page * message["pages"]
+            for first, last in message["parts"]:
+                reading.parts[first] = None
+                queue.append(_Task(reading, (first, last)))
+            return None
+        if "awaits" in message:
+            reading.awaited = True
+            _hand_over(reading, workers)
+            return None
+        if "missing" in message:
+            raise ModelMissing(message["missing"], message["remedy"])
+        worker.task = None
+        if message["worn"]:
+            worker.kill()
+            workers.remove(worker)
         if "error" in message:
-            return _failed(job, message["error"], message["message"], message["sha256"])
+            return _failed(reading, message["error"], message["message"], message["sha256"])
         return self._result(message["read"])
 
-    def _second_try(self, job: _Job, outcome: Result | UnreadableFile) -> _Job | None:
-        if not isinstance(outcome, UnreadableFile) or self._pdf_engine != "auto" or job.first_failure:
+    def _second_try(self, reading: _Reading, outcome: Result | UnreadableFile) -> _Task | None:
+        if not isinstance(outcome, UnreadableFile) or self._pdf_engine != "auto" or reading.first_failure:
             return None
-        return None if outcome.error_class in _FINAL else _Job(job.file, "pypdf", outcome)
+        if outcome.error_class in _FINAL or not _is_pdf(reading.file):
+            return None
+        return _Task(_Reading(reading.file, "pypdf", outcome))
 
 
 class SupervisedReader(_Supervisor[ReadFile]):
@@ -170,7 +232,11 @@ class SupervisedReader(_Supervisor[ReadFile]):
         seconds: float = SECONDS,
         seconds_per_page: float = SECONDS_PER_PAGE,
     ) -> None:
-        TokenCounter(tokenizer)  # a missing one is an error of this command, not of each file
+        # A missing tokenizer is an error of this command, not of each file; one that is none is found by the workers.
+        if not tokenizer.is_file():
+            raise ModelMissing(
+                f"no tokenizer at {tokenizer}", "finreg models pull, or set ingest.tokenizer to a tokenizer.json"
+            )
         settings = Settings(chunk_tokens, chunk_overlap, dict(short_names or {}), dict(work_ids or {}))
         setup = {"wanted": "chunks", "tokenizer": str(tokenizer.resolve()), "settings": asdict(settings)}
         super().__init__(setup, pdf_engine, workers, seconds, seconds_per_page)
@@ -196,101 +262,55 @@ class SupervisedTexts(_Supervisor[ReadText]):
         return ReadText(**read)
 
 
+def _job(task: _Task, share: int) -> dict[str, Any]:
+    file = task.reading.file
+    job: dict[str, Any] = {"absolute": str(file.absolute), "engine": task.reading.engine}
+    return {**job, "read": file.path, "share": share} if task.pages is None else {**job, "lines": task.pages}
+
+
+def _hand_over(reading: _Reading, workers: Sequence[WorkerProcess[_Task]]) -> None:
+    """Gives the parts, once they are all there, to the worker that awaits them; in the order of the pages."""
+    if not reading.awaited or None in reading.parts.values():
+        return
+    owner = next(each for each in workers if each.task and each.task.reading is reading and each.task.pages is None)
+    for first in sorted(reading.parts):
+        owner.send(reading.parts[first] or b"[]")
+    reading.parts, reading.awaited = {}, False
+
+
+def _end(reading: _Reading, workers: list[WorkerProcess[_Task]], queue: deque[_Task]) -> None:
+    """Ends all that still works for a reading that has failed in one of its parts."""
+    for worker in [each for each in workers if each.task and each.task.reading is reading]:
+        worker.kill()
+        workers.remove(worker)
+    for task in [each for each in queue if each.reading is reading]:
+        queue.remove(task)
+
+
+def _may_be_shared(task: _Task) -> bool:
+    """Whether a file may have pages enough for several; one that an engine failed on has the care of one worker."""
+    reading = task.reading
+    return task.pages is None and reading.first_failure is None and _size(reading.file) >= _LARGE
+
+
+def _is_pdf(file: SourceFile) -> bool:
+    """Whether a second PDF engine could read the file at all."""
+    return Path(file.path).suffix.lower() not in HTML_SUFFIXES + TEXT_SUFFIXES
+
+
 def _size(file: SourceFile) -> int:
     with suppress(OSError):
         return file.absolute.stat().st_size
     return 0  # it is gone or not ours to read; its worker will say so
 
 
-def _failed(job: _Job, error_class: ErrorClass, message: str, sha256: str | None = None) -> UnreadableFile:
-    """The failure of the last engine; what the first one said is kept, for its class is the telling one."""
-    first = job.first_failure
+def _failed(reading: _Reading, error_class: ErrorClass, message: str, sha256: str | None = None) -> UnreadableFile:
+    """The failure of the last engine; what the first one said is kept, for its class is mostly the telling one."""
+    first = reading.first_failure
+    engine = reading.engine if _is_pdf(reading.file) else None
     if first is None:
-        return UnreadableFile(job.file.path, sha256, error_class, message, job.engine)
-    both = f"{first.engine}: {first.message}; {job.engine}: {message}"
-    telling = error_class if first.error_class == "parse" else first.error_class
-    return UnreadableFile(job.file.path, sha256 or first.file_sha256, telling, both, job.engine)
-
-
-class _Worker:
-    """A worker process and the connection to it. ``deadline`` is in seconds of the monotonic clock."""
-
-    def __init__(self, setup: dict[str, Any]) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "finreg_cli.documents.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=_environment(),
-            )
-        self.connection = Connection(ours.detach())
-        self.job: _Job | None = None
-        self.deadline = 0.0
-        self._began = 0.0
-        self._ready = False
-        self._send(setup)
-
-    def begin(self, job: _Job, seconds: float) -> None:
-        self._await_start()
-        self.job = job
-        self._began = time.monotonic()
-        self.deadline = self._began + seconds
-        self._send({"path": job.file.path, "absolute": str(job.file.absolute), "engine": job.engine})
-
-    def _await_start(self) -> None:
-        # Not in the constructor, so that the workers start side by side.
-        if not self._ready and self.receive() is None:
-            raise StageFailed(
-                f"the process that reads documents does not start ({self.kill()})",
-                "finreg doctor checks the installation; a memory limit (ulimit -v) under 2 GB is a likely cause",
-            )
-        self._ready = True
-
-    def receive(self) -> dict[str, Any] | None:
-        """The next message, or None when the process has died."""
-        try:
-            message: dict[str, Any] = json.loads(self.connection.recv_bytes())
-        except (EOFError, OSError):
-            return None
-        return message
-
-    def allowed(self) -> float:
-        """Seconds that its present file has, from its begin."""
-        return self.deadline - self._began
-
-    def kill(self) -> str:
-        """Ends the process at once, and says how it ended."""
-        died_by_itself = self._wait_briefly()
-        if not died_by_itself:
-            self._process.kill()
-            self._process.wait()
-        self.connection.close()
-        code = self._process.returncode
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-    def _wait_briefly(self) -> bool:
-        """Whether the process has ended already; its end of the connection closes a moment before."""
-        if self.job is None:
-            return self._process.poll() is not None
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=0.2)
-        return self._process.returncode is not None
-
-    def _send(self, message: dict[str, Any]) -> None:
-        # A worker that died in between is seen by the next `receive`.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send_bytes(json.dumps(message).encode())
-
-
-def _environment() -> dict[str, str]:
-    """One thread and one memory arena: each further one would reserve address space, which is limited."""
-    single = {
-        "TOKENIZERS_PARALLELISM": "false",
-        "RAYON_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "2",
-    }
-    return {**os.environ, **single}
+        return UnreadableFile(reading.file.path, sha256, error_class, message, engine)
+    both = f"{first.engine}: {first.message}; {engine}: {message}"
+    explained = first.error_class == "parse" or (first.error_class in _VAGUE and error_class == "limit")
+    telling = error_class if explained else first.error_class
+    return UnreadableFile(reading.file.path, sha256 or first.file_sha256, telling, both, engine)

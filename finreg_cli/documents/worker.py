@@ -1,72 +1,153 @@
 """The worker process: ``python -m finreg_cli.documents.worker FD``. Reads jobs from the supervisor, one at a time.
 
-Messages are JSON, not pickles: what a hostile PDF makes of this process must not be run by the one above. It limits its
-own memory, and asks the kernel for an alarm beyond the supervisor's time limit, so that it does not outlive a
+Messages are JSON, not pickles: what a hostile file makes of this process must not be run by the one above. It limits
+its own memory, and asks the kernel for an alarm beyond the supervisor's time limit, so that it does not outlive a
 supervisor that was killed.
+
+What the supervisor sends: the setup, then jobs. ``{"read": path, ...}`` is a whole file, ``{"lines": [first, last],
+...}`` the pages of a part of one. What it gets: ``{"ready": true}``; for a file ``{"pages": n, "parts": [[first, last],
+...]}``, where the parts are for others to read, ``{"awaits": true}`` when its own part is done (it then expects the
+lines of the others, in order), and the outcome; for a part its lines, a JSON list that is passed on unread, or an
+error.
 """
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import resource
 import signal
+import stat
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Sequence
+from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from finreg_cli.documents import line_codec, reader
 from finreg_cli.documents.base import ReadFile
 from finreg_cli.documents.errors import ReadError
-from finreg_cli.documents.reader import EngineName, ReadText, Settings, read_bytes, read_text
+from finreg_cli.documents.lines import Line
+from finreg_cli.documents.reader import Engine, ReadText, Settings
 from finreg_cli.documents.tokens import TokenCounter
+from finreg_cli.errors import ModelMissing
 
-MEMORY_LIMIT = 2 * 1024**3  # bytes of address space; a normal run peaks at a tenth
+MEMORY_LIMIT = 1024**3  # bytes of address space; with the CRR a worker needs a third of it
+PART_PAGES = 64  # a file with more is worth the help of another worker
 _ALARM_AFTER = 3600  # s a file
+_BYTES_A_PAGE = 500  # at the very least
+_MOST_BYTES = 400 * 1024**2  # of a file
 
 
-Read = Callable[[bytes, str, EngineName, Callable[[int], None]], ReadFile | ReadText]
+class Worker:
+    """Answers the jobs that come through a connection, until its other end is closed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._setup = _received(connection) or sys.exit(0)
+
+    def serve(self) -> None:
+        self._send({"ready": True})
+        while (job := _received(self._connection)) is not None:
+            signal.alarm(_ALARM_AFTER)
+            answer = self._answer(job)
+            if isinstance(answer, bytes):
+                self._connection.send_bytes(answer)
+            else:
+                self._send({**answer, "worn": _address_space() > MEMORY_LIMIT // 2})
+            signal.alarm(0)
+
+    def _answer(self, job: dict[str, Any]) -> dict[str, Any] | bytes:
+        digest = None
+        try:
+            data = _contents(job["absolute"])
+            digest = sha256(data).hexdigest()
+            if "lines" in job:
+                return line_codec.encode(reader.read_lines(data, job["engine"], *job["lines"]))
+            return {"read": self._read(data, job)}
+        except ReadError as error:
+            return {"error": error.error_class, "message": str(error), "sha256": digest}
+        except (MemoryError, RecursionError) as error:
+            return {"error": "limit", "message": f"{type(error).__name__} while reading", "sha256": digest}
+        except ModelMissing as error:
+            return {"missing": error.message, "remedy": error.remedy}
+        except OSError as error:
+            return {"error": "parse", "message": f"cannot be opened: {error.strerror or error}", "sha256": digest}
+        except Exception as error:  # what a broken file provokes is its own error, and the next one's turn comes
+            return {"error": "parse", "message": f"{type(error).__name__}: {error}", "sha256": digest}
+
+    def _read(self, data: bytes, job: dict[str, Any]) -> dict[str, Any]:
+        parts: list[list[int]] = []
+
+        def on_pages(pages: int) -> None:
+            parts.extend(_parts(pages, job["share"]))
+            # A page takes some bytes: the time of a file must not grow with a mere claim.
+            self._send({"pages": min(pages, len(data) // _BYTES_A_PAGE), "parts": parts[1:]})
+
+        def gather(engine: Engine) -> list[list[Line]]:
+            if len(parts) < 2:
+                return list(engine.lines())
+            pages = list(engine.lines(*parts[0]))
+            self._send({"awaits": True})
+            for _ in parts[1:]:
+                pages += line_codec.decode(self._connection.recv_bytes())
+            return pages
+
+        if self._setup["wanted"] == "text":
+            return _plain(reader.read_text(data, job["read"], job["engine"], on_pages, gather))
+        arguments = (data, job["read"], job["engine"], self._settings, self._count_tokens, on_pages, gather)
+        return _plain(reader.read_bytes(*arguments))
+
+    @cached_property
+    def _settings(self) -> Settings:
+        return Settings(**self._setup["settings"])
+
+    @cached_property
+    def _tokens(self) -> TokenCounter:
+        return TokenCounter(Path(self._setup["tokenizer"]))
+
+    def _count_tokens(self, texts: Sequence[str]) -> list[int]:
+        # Loaded with the first chunk: a worker that only helps with pages never needs it.
+        return self._tokens(texts)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._connection.send_bytes(json.dumps(message).encode())
+        except OSError:
+            sys.exit(0)  # the supervisor is gone, and nobody waits for the result
 
 
-def serve(connection: Connection) -> None:
-    """Answers jobs until the supervisor closes its end."""
-    setup = _receive(connection)
-    if setup is None:
-        return
-    read = read_text if setup["wanted"] == "text" else _chunk_reader(setup)
-    _send(connection, {"ready": True})
-    while (job := _receive(connection)) is not None:
-        signal.alarm(_ALARM_AFTER)
-        _send(connection, _outcome(connection, job, read))
-        signal.alarm(0)
+def _parts(pages: int, share: int) -> list[list[int]]:
+    """The pages ``[first, last)`` of each of at most ``share`` readers, none with less than half of `PART_PAGES`."""
+    count = min(share, 2 * pages // PART_PAGES) if pages > PART_PAGES else 1
+    cuts = [pages * part // count for part in range(count + 1)]
+    return [list(each) for each in pairwise(cuts)]
 
 
-def _chunk_reader(setup: dict[str, Any]) -> Read:
-    settings = Settings(**setup["settings"])
-    count_tokens = TokenCounter(Path(setup["tokenizer"]))
-    return lambda data, path, engine, on_pages: read_bytes(data, path, engine, settings, count_tokens, on_pages)
+def _contents(path: str) -> bytes:
+    """The bytes of a regular file; anything else, a pipe say, could keep the process waiting."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise ReadError("parse", "is no regular file")
+        if state.st_size > _MOST_BYTES:
+            raise ReadError("limit", f"has {state.st_size:,} bytes; at most {_MOST_BYTES:,} are read")
+        return file.read(_MOST_BYTES)
 
 
-def _outcome(connection: Connection, job: dict[str, Any], read: Read) -> dict[str, Any]:
-    digest = None
-    try:
-        data = Path(job["absolute"]).read_bytes()
-        digest = sha256(data).hexdigest()
-        outcome = read(data, job["path"], job["engine"], lambda pages: _send(connection, {"pages": pages}))
-    except ReadError as error:
-        return {"error": error.error_class, "message": str(error), "sha256": digest}
-    except (MemoryError, RecursionError) as error:
-        return {"error": "limit", "message": f"{type(error).__name__} while reading", "sha256": digest}
-    except OSError as error:
-        return {"error": "parse", "message": f"cannot be opened: {error.strerror or error}", "sha256": digest}
-    except Exception as error:  # whatever a broken file provokes is that file's error, and the next one's turn comes
-        return {"error": "parse", "message": f"{type(error).__name__}: {error}", "sha256": digest}
-    return {"read": asdict(outcome)}
+def _plain(outcome: ReadFile | ReadText) -> dict[str, Any]:
+    """As `dataclasses.asdict`, without its copies of every text."""
+    values = dict(vars(outcome))
+    if isinstance(outcome, ReadFile):
+        values["chunks"] = [vars(chunk) for chunk in outcome.chunks]
+    return values
 
 
-def _receive(connection: Connection) -> dict[str, Any] | None:
+def _received(connection: Connection) -> dict[str, Any] | None:
     try:
         message: dict[str, Any] = json.loads(connection.recv_bytes())
     except (EOFError, OSError):
@@ -74,23 +155,29 @@ def _receive(connection: Connection) -> dict[str, Any] | None:
     return message
 
 
-def _send(connection: Connection, message: dict[str, Any]) -> None:
+def _address_space() -> int:
+    """Bytes of address space in use: what the limit counts, and what a worker does not give back."""
     try:
-        connection.send_bytes(json.dumps(message).encode())
-    except BrokenPipeError:
-        sys.exit(0)  # the supervisor is gone, and nobody waits for the result
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0  # no Linux, where the limit does not hold either
 
 
-def _limit_memory() -> None:
-    try:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    except (ValueError, OSError):
-        # macOS refuses the limit; the supervisor's time limit remains.
-        return
+def limit_memory() -> None:
+    """Of this process: its address space, and the image that it would leave of it when it dies."""
+    for kind, most in ((resource.RLIMIT_AS, MEMORY_LIMIT), (resource.RLIMIT_CORE, 0)):
+        try:
+            resource.setrlimit(kind, (most, most))
+        except (ValueError, OSError):
+            # macOS refuses the limit; the supervisor's time limit remains.
+            continue
 
 
 if __name__ == "__main__":
     # Ctrl-C reaches the whole process group; the supervisor ends its workers itself, in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _limit_memory()
-    serve(Connection(int(sys.argv[1])))
+    limit_memory()
+    # What is loaded by now stays; and a document is many small objects, of which few ever form a circle.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    Worker(Connection(int(sys.argv[1]))).serve()

@@ -1,302 +1,60 @@
-"""The structure of a legal text: which work it is, its articles, recitals and annexes, and how each is cited.
+"""The structure of a legal text: its articles, recitals and annexes, and how each is cited.
 
 The input is blocks (paragraphs in reading order, with their style), the output a `Document`: one running text and the
-`Unit`s in it. Pure code; where the blocks come from is the business of ``finreg_cli.documents``.
+`Unit`s in it. What is no act, or stands around one, is a report, see ``report_structure``. Pure code; where the blocks
+come from is the business of ``finreg_cli.documents``.
 """
 
 from __future__ import annotations
 
 import re
-import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
+from finreg_cli.domain.building import DocumentBuilder, heading
+from finreg_cli.domain.document import (
+    Block,
+    Bookmark,
+    Document,
+    Identity,
+    Kind,
+    Paragraph,
+    Role,
+    Rung,
+    Unit,
+)
+from finreg_cli.domain.enumeration import NUMBERED, POINT, paragraph_numbers, quoted
+from finreg_cli.domain.identification import WELL_KNOWN_ACTS, identify, without_amendment_marks
 from finreg_cli.domain.records import Chunk
+from finreg_cli.domain.report_structure import ReportStructure
+from finreg_cli.domain.sequences import longest_chain
+
+__all__ = [
+    "ANNEX_HEAD",
+    "ARTICLE_HEAD",
+    "GROUP_HEAD",
+    "POINT",
+    "RULES_VERSION",
+    "WELL_KNOWN_ACTS",
+    "Block",
+    "Bookmark",
+    "Document",
+    "Identity",
+    "Kind",
+    "Paragraph",
+    "Role",
+    "Rung",
+    "Unit",
+    "identify",
+    "is_head",
+    "split_unit",
+    "structure",
+]
 
 RULES_VERSION = 2
 """Raised with every change of what is extracted from the same bytes, so that `ingest` reads the files again."""
-
-Rung = Literal["article", "bookmark", "heading", "style", "page"]
-"""The rungs of the fallback ladder: the grammar of articles, the file's own bookmarks, numbered headings, lines that
-stand out by size or weight, or nothing but pages."""
-
-Kind = Literal["text", "footnote", "table"]
-"""What a block is in print: running text, a footnote, one row of a table."""
-
-Role = Literal["head", "numbered", "text", "point", "footnote", "table"]
-"""What a paragraph is to its unit: its head and title, the start of a numbered paragraph, plain text, a list point, a
-footnote to what stands before it, a row of a table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A paragraph as it is printed: wrapped lines are joined, hyphens resolved. Sizes are in points, pages from 1.
-
-    A footnote is a block of its own behind the block that holds its mark, and begins with the mark: ``^3 See ...``, or
-    ``(^1) OJ L 50``. A row of a table is one, too: ``| a | | c |``, empty cells kept. Raised characters stand behind a
-    caret (``risk^3``, ``10^-6``).
-    """
-
-    text: str
-    page_start: int
-    page_end: int
-    size: float = 10.0
-    bold: bool = False
-    italic: bool = False
-    formula: bool = False
-    kind: Kind = "text"
-
-
-@dataclass(frozen=True, slots=True)
-class Bookmark:
-    """An entry of the file's own outline: ``level`` from 0, ``page`` from 1 (None where it leads nowhere)."""
-
-    level: int
-    title: str
-    page: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Paragraph:
-    """A span ``[start, end)`` of the document's text, in characters.
-
-    ``number`` is the numbered paragraph of the article that it lies in, None before the first and where none is;
-    ``points`` the lettered or numbered point that it lies in, outermost first: ``("a", "ii")``.
-    """
-
-    start: int
-    end: int
-    page_start: int
-    page_end: int
-    role: Role
-    number: str | None
-    formula: bool
-    points: tuple[str, ...] = ()
-
-
-@dataclass
-class Unit:
-    """A legal unit, which no chunk ever crosses: an article, a recital, an annex; or a run of pages.
-
-    ``label`` is what a citation puts behind the short name; it is None for pages, which are cited by their numbers.
-    """
-
-    label: str | None
-    heading_path: list[str]
-    structure: Rung
-    paragraphs: list[Paragraph] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a document says that it is. ``short_name`` begins its citations, ``version_date`` is ISO 8601."""
-
-    work_id: str
-    version_date: str | None
-    title: str
-    short_name: str
-    is_act: bool
-
-
-@dataclass(frozen=True)
-class Document:
-    """A text with its units, in reading order. Headings stand in ``text`` too, between the units that they head."""
-
-    identity: Identity
-    text: str
-    units: list[Unit]
-
-
-def split_unit(chunk: Chunk) -> str:
-    """The unit by which rows are split into training and validation: ``Article 92``, ``Recital 12``, ``Annex I``.
-
-    Where there are none: the top numbered heading, else ``document``.
-    """
-    if chunk.structure == "article":
-        for heading in reversed(chunk.heading_path):
-            found = _UNIT_LABEL.match(heading)
-            if found:
-                return found.group(0)
-    if chunk.heading_path and re.match(r"\d", chunk.heading_path[0]):
-        return chunk.heading_path[0]
-    return "document"
-
-
-_UNIT_LABEL = re.compile(r"Article \d+[a-z]*|Recital \d+[a-z]*|Annex(?: [IVXLC]+[a-z]?| \d+)?|Preamble|Signature")
-
-
-# --- Which work is it? -----------------------------------------------------------------------------------------------
-
-WELL_KNOWN_ACTS: Mapping[str, str] = {
-    "32009L0065": "UCITS Directive",
-    "32009L0138": "Solvency II",
-    "32011L0061": "AIFMD",
-    "32012R0648": "EMIR",
-    "32013L0034": "Accounting Directive",
-    "32013L0036": "CRD IV",
-    "32013R0575": "CRR",
-    "32014L0049": "DGSD",
-    "32014L0059": "BRRD",
-    "32014L0065": "MiFID II",
-    "32014R0596": "MAR",
-    "32014R0600": "MiFIR",
-    "32014R0806": "SRMR",
-    "32014R0909": "CSDR",
-    "32015L2366": "PSD2",
-    "32015R2365": "SFTR",
-    "32016R0679": "GDPR",
-    "32017R1129": "Prospectus Regulation",
-    "32017R2402": "Securitisation Regulation",
-    "32019R2033": "IFR",
-    "32019L2034": "IFD",
-    "32019R2088": "SFDR",
-    "32020R0852": "Taxonomy Regulation",
-    "32022R2554": "DORA",
-    "32023R1114": "MiCA",
-    "32024R1623": "CRR III",
-    "32024R1689": "AI Act",
-}
-"""Short names of acts that every practitioner cites so; ``source.short_names`` goes before."""
-
-_ACT_TITLE = re.compile(
-    r"(?:(?:COMMISSION|COUNCIL) )?(?:(?:DELEGATED|IMPLEMENTING) )?(?P<kind>REGULATION|DIRECTIVE|DECISION) "
-    r"(?:\((?:EU|EC|EEC|Euratom|EU, Euratom)\) )?"
-    r"(?P<no>No )?(?P<first>\d{1,4})/(?P<second>\d{1,4})(?:/(?:EU|EC|EEC))?\b"
-)
-_CONSOLIDATED = re.compile(
-    r"0(?P<base>(?:19|20)\d\d[RLD]\d{4})\s*[\u2014\u2013-]\s*EN\s*[\u2014\u2013-]\s*(?P<day>\d\d)\.(?P<month>\d\d)\.(?P<year>\d{4})"
-)
-_DATE = re.compile(r"\bof (\d{1,2}) (\w+) (\d{4})\b")
-_MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
-_TITLE_ENDS = re.compile(
-    r"\(Text with EEA relevance\)|THE EUROPEAN (?:PARLIAMENT|COMMISSION|CENTRAL)|THE COUNCIL OF|Having regard"
-    r"|Article 1$"
-)
-_TITLE_WITHIN = 12  # blocks: an act names itself at its very start, behind nothing but a banner
-
-
-def identify(
-    blocks: Sequence[Block],
-    opening: Sequence[str],
-    stem: str,
-    short_names: Mapping[str, str],
-    work_ids: Mapping[str, str],
-) -> Identity:
-    """Reads the identity off the document's own title; a number that the running text cites is never taken.
-
-    Args:
-        blocks: of the whole document.
-        opening: the lines of its first page as they are printed, with the running heads.
-        stem: the file's name without its ending.
-        short_names: work_id -> short name (``source.short_names``).
-        work_ids: stem -> work_id (``source.work_ids``), for documents that state no number.
-    """
-    act = _act_title(blocks)
-    consolidated = next((found for line in opening if (found := _CONSOLIDATED.match(line.strip()))), None)
-    if act is None and consolidated is None:
-        title = _printed_title(blocks) or stem
-        work_id = work_ids.get(stem, stem)
-        return Identity(work_id, None, title, short_names.get(work_id) or _shortened(title), is_act=False)
-    title = act[1] if act else _printed_title(blocks) or stem
-    version: str | None
-    if consolidated:
-        work_id = "3" + consolidated["base"]
-        version = f"{consolidated['year']}-{consolidated['month']}-{consolidated['day']}"
-    else:
-        assert act is not None  # one of the two was found
-        work_id, version = act[0], _stated_date(title)
-    short_name = short_names.get(work_id) or WELL_KNOWN_ACTS.get(work_id) or _act_number(title) or _shortened(title)
-    return Identity(work_id, version, title, short_name, is_act=True)
-
-
-def _act_title(blocks: Sequence[Block]) -> tuple[str, str] | None:
-    """CELEX number and title, where one of the first blocks is the title of an act with its date."""
-    for index, block in enumerate(blocks[:_TITLE_WITHIN]):
-        found = _ACT_TITLE.match(block.text)
-        if found is None:
-            continue
-        title = _title_from(blocks[index : index + 8])
-        if _stated_date(title[:300]):
-            return _celex(found), title
-    return None
-
-
-def _title_from(blocks: Sequence[Block]) -> str:
-    words: list[str] = []
-    for block in blocks:
-        if _TITLE_ENDS.match(block.text):
-            break
-        words.append(block.text)
-    return " ".join(words)
-
-
-def _celex(found: re.Match[str]) -> str:
-    first, second = int(found["first"]), int(found["second"])
-    # "No 575/2013" puts the year last; without "No" (directives, and all acts from 2015 on) it comes first.
-    year, number = (second, first) if found["no"] else (first, second)
-    if year < 100:
-        year += 1900
-    letter = {"REGULATION": "R", "DIRECTIVE": "L", "DECISION": "D"}[found["kind"]]
-    return f"3{year}{letter}{number:04d}"
-
-
-def _stated_date(text: str) -> str | None:
-    found = _DATE.search(text)
-    if found is None or found.group(2) not in _MONTHS:
-        return None
-    return f"{found.group(3)}-{_MONTHS.index(found.group(2)) + 1:02d}-{int(found.group(1)):02d}"
-
-
-def _act_number(title: str) -> str | None:
-    found = _ACT_TITLE.match(title)
-    return found.group(0).replace(found["kind"], found["kind"].capitalize()) if found else None
-
-
-def _shortened(title: str) -> str:
-    """A title as citations begin with it: a citation stands in every context, and in brackets behind every answer."""
-    return textwrap.shorten(title.translate(_BRACKETS), _SHORT_NAME_LENGTH, placeholder="\u2026")
-
-
-_BRACKETS = str.maketrans("[]", "()")
-_SHORT_NAME_LENGTH = 80  # characters
-
-
-def _printed_title(blocks: Sequence[Block]) -> str:
-    """The largest print of the first page that has any letters, with the blocks of the same size that follow it."""
-    first = [block for block in blocks[:40] if block.page_start == blocks[0].page_start and _has_words(block.text)]
-    if not first:
-        return ""
-    largest = max(block.size for block in first)
-    start = next(index for index, block in enumerate(first) if block.size == largest)
-    title = [first[start].text]
-    for block in first[start + 1 :]:
-        # "Final report" in large print, what it is about in the next size.
-        if not (block.size >= 0.6 * largest and block.size > 12 and len(" ".join([*title, block.text])) <= 250):
-            break
-        title.append(block.text)
-    return " ".join(title)[:300]
-
-
-def _has_words(text: str) -> bool:
-    return len(re.findall(r"[^\W\d_]{3,}", text)) >= 1
-
-
-# --- Where are its units? --------------------------------------------------------------------------------------------
 
 ARTICLE_HEAD = re.compile(r"Article (?P<number>\d{1,4}) ?(?P<suffix>[a-z]{0,2})")
 _ORDINALS = "ONE|TWO|THREE|FOUR|FIVE|SIX|SEVEN|EIGHT|NINE|TEN|ELEVEN|TWELVE|THIRTEEN|FOURTEEN|FIFTEEN|SIXTEEN"
@@ -308,13 +66,34 @@ GROUP_HEAD = re.compile(
 ANNEX_HEAD = re.compile(r"ANNEX(?: (?P<number>[IVXLC]+[a-z]?|\d+))?")
 _LEVELS = ("part", "title", "chapter", "section", "sub-section")
 _RECITAL = re.compile(r"\((?P<number>\d{1,3}[a-z]?)\) ")
-_NUMBERED = re.compile(r"(?P<number>\d{1,3})(?P<suffix>[a-z]{0,2})\. ?(?=\S)")
-POINT = re.compile(r"(?:\((?:[a-z]{1,3}|[ivx]{1,6}|\d{1,3}[a-z]?|[A-Z])\)|[\u2014\u2013\u2022\u25aa-]) ")
-_ENACTING = re.compile(r"(?:HAVE|HAS) ADOPTED THIS (?:REGULATION|DIRECTIVE|DECISION)", re.IGNORECASE)
+_ENACTING = re.compile(r"(?:HAVE|HAS) ADOPTED THIS (?:REGULATION|DIRECTIVE|DECISION|GUIDELINE)", re.IGNORECASE)
+_PREAMBLE = re.compile(r"Having regard to|THE EUROPEAN COMMISSION|Whereas:")
+_DRAFT_TITLE = re.compile(
+    r"(?:COMMISSION |COUNCIL )?(?:DELEGATED |IMPLEMENTING )(?:REGULATION|DIRECTIVE|DECISION)\b|EUROPEAN COMMISSION$"
+    r"|Brussels, "
+)
 _DONE_AT = re.compile(r"\[?Done at\b")
-_FEWEST_ARTICLES = 3  # below, a list of references passes for an act
-_LOOK_BACK = 200  # candidates: bounds the search for the chain in a file that is nothing but "Article 1"
+_FEWEST_ARTICLES = 3  # below, a list of references passes for an act, unless it is enacted in so many words
+_ENACTED_WITHIN = 8  # blocks before the first article: between them stand heads of Titles and Chapters
+_TITLE_WITHIN = 12  # blocks: before the preamble of a document that is an act stands nothing but its title
 _LARGEST_GAP = 20  # articles that an amendment may have removed in one place
+_LONGEST_TITLE = 400  # characters
+
+_UNIT_LABEL = re.compile(r"Article \d+[a-z]*|Recital \d+[a-z]*|Annex(?: [IVXLC]+[a-z]?| \d+)?|Preamble|Signature")
+_NUMBERED_PART = re.compile(r"\d{1,2}(?:\.\d{1,3})*\.?\s")
+
+
+def split_unit(chunk: Chunk) -> str:
+    """The unit by which rows are split into training and validation: ``Article 92``, ``Recital 12``, ``Annex I``.
+
+    Where there are none: the top numbered heading, else ``document``.
+    """
+    if chunk.structure == "article":
+        for part in reversed(chunk.heading_path):
+            found = _UNIT_LABEL.match(part)
+            if found:
+                return found.group(0)
+    return next((part for part in chunk.heading_path if _NUMBERED_PART.match(part)), "document")
 
 
 def is_head(text: str) -> bool:
@@ -323,207 +102,272 @@ def is_head(text: str) -> bool:
 
 
 def structure(blocks: Sequence[Block], identity: Identity, outline: Sequence[Bookmark] = ()) -> Document:
-    """Finds the units of a document, by its articles where it has at least three in sequence, else by its pages."""
-    heads = _article_chain(blocks)
-    if len(heads) < _FEWEST_ARTICLES:
-        return _Builder(identity).pages(blocks).document()
-    builder = _Builder(identity)
-    begin, end = (0, len(blocks)) if identity.is_act else _embedded_act(blocks, heads)
-    builder.pages(blocks[:begin])
-    builder.act(blocks, begin, end, heads)
-    builder.pages(blocks[end:])
+    """Finds the units of a document: the articles of each act in it, and what is around them as a report.
+
+    Args:
+        blocks: of the whole document.
+        identity: what it says that it is.
+        outline: the file's own bookmarks, in order.
+    """
+    blocks = without_amendment_marks(blocks)
+    acts = [_Act(0, len(blocks), chain)] if identity.is_act and (chain := _enacted(blocks, 0, len(blocks), 1)) else []
+    if not acts:
+        acts = _acts(blocks, 0, len(blocks), _FEWEST_ARTICLES)
+    builder = DocumentBuilder(identity)
+    report = ReportStructure(blocks, [(act.begin, act.end) for act in acts], outline, identity.title)
+    position = 0
+    for nth, act in enumerate(acts, 1):
+        report.write(builder, position, act.begin)
+        # A paper may hold two drafts, each with an Article 1.
+        _ActWriter(builder, blocks, act, report.path_of_act, f"draft {nth} " if nth > 1 else "").write()
+        position = act.end
+    report.write(builder, position, len(blocks))
     return builder.document()
 
 
-def _article_chain(blocks: Sequence[Block]) -> list[int]:
+# --- Where are the acts? ---------------------------------------------------------------------------------------------
+
+
+class _Act(NamedTuple):
+    """Blocks ``[begin, end)``, of which ``heads`` are the heads of the articles."""
+
+    begin: int
+    end: int
+    heads: list[int]
+
+
+def _acts(blocks: Sequence[Block], begin: int, end: int, fewest: int) -> list[_Act]:
+    """The act with the most articles, and those before and behind it, which must be enacted in so many words."""
+    heads = _enacted(blocks, begin, end, fewest)
+    if not heads:
+        return []
+    act = _bounds(blocks, begin, end, heads)
+    return [
+        *_acts(blocks, begin, act.begin, len(blocks)),
+        act,
+        *_acts(blocks, act.end, end, len(blocks)),
+    ]
+
+
+def _enacted(blocks: Sequence[Block], begin: int, end: int, fewest: int) -> list[int]:
+    """The heads of the articles, where there are enough in sequence, or the words of enactment before them."""
+    heads = _article_chain(blocks, begin, end)
+    return heads if len(heads) >= fewest or (heads and _is_enacted(blocks, heads[0])) else []
+
+
+def _is_enacted(blocks: Sequence[Block], index: int) -> bool:
+    return any(_ENACTING.match(block.text) for block in blocks[max(0, index - _ENACTED_WITHIN) : index])
+
+
+def _article_chain(blocks: Sequence[Block], begin: int, end: int) -> list[int]:
     """Positions of the article heads: of each style the longest run that counts up, of these the longest.
 
     Heads of one act share a style; a correlation table or a wrapped title also reads "Article 206", in another
     style or out of sequence.
     """
-    styles: dict[tuple[bool, bool], list[int]] = {}
-    for index, block in enumerate(blocks):
-        if ARTICLE_HEAD.fullmatch(block.text):
-            styles.setdefault((block.bold, block.italic), []).append(index)
-    chains = [_longest_count(blocks, candidates) for candidates in styles.values()]
-    return max(chains, key=len, default=[])
+    styles: dict[tuple[bool, bool], list[_Head]] = {}
+    for index in range(begin, end):
+        block = blocks[index]
+        if block.kind != "text" or not block.text.startswith("Article "):
+            continue
+        found = ARTICLE_HEAD.fullmatch(block.text)
+        if found:
+            enacted = _is_enacted(blocks, index)
+            head = _Head(int(found["number"]), found["suffix"], index, enacted)
+            styles.setdefault((block.bold, block.italic), []).append(head)
+    chains = [[heads[each] for each in longest_chain(heads, _step, _start)] for heads in styles.values()]
+    best = max(chains, key=lambda chain: (chain[0].enacted, len(chain)), default=[])
+    return [head.at for head in best]
 
 
-def _longest_count(blocks: Sequence[Block], candidates: Sequence[int]) -> list[int]:
-    """The best chain of rising article numbers; a step of one scores most, a gap little."""
-    numbers = [_article_number(blocks[index].text) for index in candidates]
-    best: list[tuple[float, int]] = []  # score, and the position in `candidates` of the one before (-1: none)
-    for here, number in enumerate(numbers):
-        score, before = (1.0 if number == (1, "") else 0.5), -1
-        for there in range(max(0, here - _LOOK_BACK), here):
-            step = _step(numbers[there], number)
-            if step and best[there][0] + step > score:
-                score, before = best[there][0] + step, there
-        best.append((score, before))
-    chain: list[int] = []
-    position = max(range(len(best)), key=lambda each: best[each][0], default=-1)
-    while position >= 0:
-        chain.append(candidates[position])
-        position = best[position][1]
-    return chain[::-1]
+class _Head(NamedTuple):
+    number: int
+    suffix: str
+    at: int
+    enacted: bool
 
 
-def _article_number(text: str) -> tuple[int, str]:
-    found = ARTICLE_HEAD.fullmatch(text)
-    assert found is not None  # only heads are asked
-    return int(found["number"]), found["suffix"]
+def _start(head: _Head) -> float:
+    """What beginning with an article is worth; one that an amendment inserts elsewhere begins no act."""
+    if head.enacted:
+        return 3.0
+    return 0.0 if head.suffix else 1.0 if head.number == 1 else 0.5
 
 
-def _step(before: tuple[int, str], number: tuple[int, str]) -> float:
-    """What going from one number to the next is worth: 1 for the successor, 0 where it does not rise."""
-    if number[0] == before[0]:
-        return 1.0 if number[1] and (len(number[1]), number[1]) > (len(before[1]), before[1]) else 0.0
-    if number[0] == before[0] + 1:
+def _step(before: _Head, head: _Head) -> float:
+    """What going from one to the next is worth: 1 for the successor, 0 where it does not rise."""
+    if head.number == before.number:
+        rises = (len(head.suffix), head.suffix) > (len(before.suffix), before.suffix)
+        return 0.6 if head.suffix and rises else 0.0
+    if head.number == before.number + 1:
         return 1.0
-    return 0.2 if before[0] < number[0] <= before[0] + _LARGEST_GAP else 0.0
+    return 0.2 if not head.suffix and before.number < head.number <= before.number + _LARGEST_GAP else 0.0
 
 
-def _embedded_act(blocks: Sequence[Block], heads: Sequence[int]) -> tuple[int, int]:
+def _bounds(blocks: Sequence[Block], begin: int, end: int, heads: list[int]) -> _Act:
     """Where a draft act within a report begins (its preamble) and ends (its signature, or the next large heading)."""
-    begin = heads[0]
-    for index in range(heads[0], max(-1, heads[0] - 400), -1):
-        if re.match(r"Having regard to|THE EUROPEAN COMMISSION|Whereas:", blocks[index].text):
-            begin = index
-    if begin <= _TITLE_WITHIN:
-        begin = 0  # nothing but its title stands before the preamble: the document is the act
+    first = heads[0]
+    for index in range(heads[0], max(begin - 1, heads[0] - 400), -1):
+        if _PREAMBLE.match(blocks[index].text):
+            first = index
+    for index in range(first, max(begin - 1, first - _TITLE_WITHIN), -1):
+        if _DRAFT_TITLE.match(blocks[index].text):
+            first = index
+    if first <= begin + _TITLE_WITHIN and begin == 0:
+        first = 0  # nothing but its title stands before the preamble: the document is the act
     body = Counter(round(block.size, 1) for block in blocks[heads[0] : heads[-1] + 1]).most_common(1)[0][0]
     signed_on: int | None = None
-    for index in range(heads[-1] + 1, len(blocks)):
+    for index in range(heads[-1] + 1, end):
         block = blocks[index]
         if signed_on is None and _DONE_AT.match(block.text):
             signed_on = block.page_start
-        if block.size > 1.15 * body or (signed_on is not None and block.page_start > signed_on):
-            return begin, index
-    return begin, len(blocks)
+        if ANNEX_HEAD.fullmatch(block.text):
+            signed_on = None  # the act goes on behind its signature
+        elif block.size > 1.15 * body or (signed_on is not None and block.page_start > signed_on):
+            return _Act(first, index, heads)
+    return _Act(first, end, heads)
 
 
-class _Builder:
-    """Gathers the text and the units while the blocks go by."""
+# --- What is in an act? ----------------------------------------------------------------------------------------------
 
-    def __init__(self, identity: Identity) -> None:
-        self._identity = identity
-        self._texts: list[str] = []
-        self._length = 0
-        self._units: list[Unit] = []
+
+class _ActWriter:
+    """Writes one act into the document: its preamble, its articles by Part, Title and Chapter, its annexes.
+
+    ``around`` is the path of the report that the act stands in, ``prefix`` goes before each label.
+    """
+
+    def __init__(
+        self, builder: DocumentBuilder, blocks: Sequence[Block], act: _Act, around: Sequence[str], prefix: str
+    ) -> None:
+        self._builder = builder
+        self._blocks = blocks
+        self._begin, self._end, self._heads = act
+        self._around = around
+        self._prefix = prefix
         self._groups: dict[str, str] = {}
-        self._number: str | None = None
+        self._group_heads = _group_heads(blocks, act.begin, act.end, set(act.heads))
+        self._annexes = {
+            index
+            for index in range(act.heads[-1] + 1, act.end)
+            if blocks[index].kind == "text" and ANNEX_HEAD.fullmatch(blocks[index].text)
+        }
 
-    def document(self) -> Document:
-        return Document(self._identity, "\n".join(self._texts), [unit for unit in self._units if unit.paragraphs])
-
-    def pages(self, blocks: Sequence[Block]) -> _Builder:
-        if blocks:
-            self._begin(None, [], "page")
-        for block in blocks:
-            self._add(block, "point" if POINT.match(block.text) else "text")
-        return self
-
-    def act(self, blocks: Sequence[Block], begin: int, end: int, heads: Sequence[int]) -> None:
-        articles = set(heads)
-        groups = _group_heads(blocks, begin, end, articles)
-        index = min([heads[0], *groups])
-        self._preamble(blocks[begin:index])
-        while index < end:
-            if index in groups:
-                index = self._group(blocks, index, groups[index])
+    def write(self) -> None:
+        stops = sorted({*self._heads, *self._group_heads, *self._annexes, *self._signature(), self._end})
+        self._preamble(self._begin, stops[0])
+        articles, closed = set(self._heads), -1
+        for index, following in pairwise(stops):
+            if index < closed:
+                continue
+            if index in self._group_heads:
+                self._group(index, self._group_heads[index])
             elif index in articles:
-                index = self._article(blocks, index, end, articles | set(groups))
-            elif index > heads[-1] and ANNEX_HEAD.fullmatch(blocks[index].text):
-                index = self._annex(blocks, index, end)
-            elif index > heads[-1] and _DONE_AT.match(blocks[index].text):
-                self._begin("signature", ["Signature"], "article")
-                self._add(blocks[index], "text")
-                index += 1
+                self._article(index, following)
+            elif index in self._annexes:
+                closed = next((each for each in stops if each > index and each in self._annexes), self._end)
+                self._annex(index, closed)
             else:
-                self._add(blocks[index], self._role(blocks[index].text))
-                index += 1
+                self._start("signature", ["Signature"])
+                self._body(index, following)
 
-    def _preamble(self, blocks: Sequence[Block]) -> None:
-        self._begin("preamble", ["Preamble"], "article")
+    def _signature(self) -> list[int]:
+        first_annex = min(self._annexes, default=self._end)
+        for index in range(self._heads[-1] + 1, first_annex):
+            if _DONE_AT.match(self._blocks[index].text):
+                return [index]
+        return []
+
+    def _start(self, label: str, path: Sequence[str], *, numbered: bool = False) -> None:
+        self._builder.begin(
+            self._prefix + label, [*self._around, *path], "article", cited="points" if numbered else "whole"
+        )
+
+    def _preamble(self, begin: int, end: int) -> None:
+        self._start("preamble", ["Preamble"])
         expected, in_recitals = 1, False
-        for block in blocks:
-            found = _RECITAL.match(block.text)
+        for block in self._blocks[begin:end]:
+            found = _RECITAL.match(block.text) if block.kind == "text" else None
             number = int(re.sub(r"\D", "", found["number"])) if found else 0
             if found and number in (expected, expected - 1) and (in_recitals or number == 1):
                 in_recitals = True
                 expected = number + 1
-                self._begin(f"recital ({found['number']})", ["Preamble", f"Recital {found['number']}"], "article")
-            elif _ENACTING.match(block.text):
+                self._start(f"recital ({found['number']})", ["Preamble", f"Recital {found['number']}"])
+                self._builder.add(block, "text")
+                continue
+            if _ENACTING.match(block.text):
                 in_recitals = False
-                self._begin("preamble", ["Preamble"], "article")
-            self._add(block, "point" if POINT.match(block.text) and not found else "text")
+                self._start("preamble", ["Preamble"])
+            self._builder.add(block)
 
-    def _group(self, blocks: Sequence[Block], index: int, following: int) -> int:
+    def _group(self, index: int, following: int) -> None:
         """A Part, Title, Chapter, Section or Sub-Section: it heads what follows, and closes its like and below."""
-        found = GROUP_HEAD.fullmatch(blocks[index].text)
-        assert found is not None  # `_group_heads` matched it
-        level = _level(found["level"])
-        for lower in _LEVELS[_LEVELS.index(level) :]:
-            self._groups.pop(lower, None)
-        self._groups[level] = " ".join(block.text for block in blocks[index:following])
-        for block in blocks[index:following]:
-            self._put(block.text)
-        return following
+        _enter_group(self._groups, self._blocks[index:following])
+        self._builder.between_units(self._blocks[index:following])
 
-    def _article(self, blocks: Sequence[Block], index: int, end: int, heads: set[int]) -> int:
-        number, suffix = _article_number(blocks[index].text)
-        label = f"Article {number}{suffix}"
-        following = _after_title(blocks, index, end, heads)
-        title = " ".join(block.text for block in blocks[index + 1 : following])
+    def _article(self, index: int, end: int) -> None:
+        found = ARTICLE_HEAD.fullmatch(self._blocks[index].text)
+        assert found is not None  # only heads come here
+        label = f"Article {found['number']}{found['suffix']}"
+        following = _after_title(self._blocks, index, end)
+        title = heading(self._blocks[index + 1 : following])
         path = [self._groups[level] for level in _LEVELS if level in self._groups]
-        self._begin(label, [*path, f"{label} {title}".strip()], "article")
-        for block in blocks[index:following]:
-            self._add(block, "head")
-        return following
+        self._start(label, [*path, f"{label} {title}".strip()], numbered=True)
+        self._builder.head(self._blocks[index:following])
+        self._body(following, end)
 
-    def _annex(self, blocks: Sequence[Block], index: int, end: int) -> int:
-        label = blocks[index].text.replace("ANNEX", "Annex")
-        following = _after_title(blocks, index, end, set())
-        title = " ".join(block.text for block in blocks[index + 1 : following])
-        self._begin(label, [f"{label} {title}".strip()], "article")
-        for block in blocks[index:following]:
-            self._add(block, "head")
-        return following
-
-    def _role(self, text: str) -> Role:
-        found = _NUMBERED.match(text)
-        if found and self._counts_up(found):
-            self._number = found["number"] + found["suffix"]
-            return "numbered"
-        return "point" if POINT.match(text) else "text"
-
-    def _counts_up(self, found: re.Match[str]) -> bool:
-        """Paragraph numbers rise by one, or by a letter that an amendment put in between."""
-        unit = self._units[-1].label or ""
-        if not unit.startswith("Article"):
-            return False
-        before = int(re.sub(r"\D", "", self._number)) if self._number else 0
-        number = int(found["number"])
-        return before < number <= before + 3 or (number == before and bool(found["suffix"]))
-
-    def _begin(self, label: str | None, heading_path: list[str], rung: Rung) -> None:
-        self._units.append(Unit(label, heading_path, rung))
-        self._number = None
-
-    def _add(self, block: Block, role: Role) -> None:
-        start = self._put(block.text)
-        self._units[-1].paragraphs.append(
-            Paragraph(
-                start, start + len(block.text), block.page_start, block.page_end, role, self._number, block.formula
+    def _annex(self, index: int, end: int) -> None:
+        """An annex, or each Part and Section of it where it has any."""
+        label = self._blocks[index].text.replace("ANNEX", "Annex")
+        following = _after_title(self._blocks, index, end)
+        top = f"{label} {heading(self._blocks[index + 1 : following])}".strip()
+        groups: dict[str, str] = {}
+        sections = [each for each in range(following, end) if self._begins_section(each, end)]
+        if not sections or sections[0] > following:
+            self._start(label, [top], numbered=True)
+            self._builder.head(self._blocks[index:following])
+            self._body(following, sections[0] if sections else end)
+        else:
+            self._builder.between_units(self._blocks[index:following])
+        for section, section_end in pairwise([*sections, end]):
+            following = _after_title(self._blocks, section, section_end)
+            _enter_group(groups, self._blocks[section:following])
+            if following == section_end:
+                self._builder.between_units(self._blocks[section:following])
+                continue
+            path = [groups[level] for level in _LEVELS if level in groups]
+            numbers = [GROUP_HEAD.match(part) for part in path]
+            self._start(
+                " ".join([label, *(found.group(0).capitalize() for found in numbers if found)]),
+                [top, *path],
+                numbered=True,
             )
-        )
+            self._builder.head(self._blocks[section:following])
+            self._body(following, section_end)
 
-    def _put(self, text: str) -> int:
-        """Appends a line to the document's text and gives its offset."""
-        start = self._length
-        self._texts.append(text)
-        self._length += len(text) + 1
-        return start
+    def _begins_section(self, index: int, end: int) -> bool:
+        block = self._blocks[index]
+        return block.kind == "text" and index + 1 < end and GROUP_HEAD.fullmatch(block.text) is not None
+
+    def _body(self, begin: int, end: int) -> None:
+        blocks = self._blocks[begin:end]
+        foreign = quoted([block.text for block in blocks])
+        own = [block.text if block.kind == "text" and at not in foreign else "" for at, block in enumerate(blocks)]
+        numbers = paragraph_numbers(own)
+        points = (at for at, text in enumerate(own) if text[:1] == "(" and POINT.match(text))
+        if numbers and next(points, len(own)) < min(numbers):
+            numbers = {}  # points before the first paragraph: an amending article, which quotes the paragraphs
+        for position, block in enumerate(blocks):
+            self._builder.add(block, "text" if position in foreign else None, numbers.get(position))
+
+
+def _enter_group(groups: dict[str, str], head_and_title: Sequence[Block]) -> None:
+    found = GROUP_HEAD.fullmatch(head_and_title[0].text)
+    assert found is not None  # only heads of groups come here
+    level = _level(found["level"])
+    for lower in _LEVELS[_LEVELS.index(level) :]:
+        groups.pop(lower, None)
+    groups[level] = heading(head_and_title)
 
 
 def _level(word: str) -> str:
@@ -538,7 +382,7 @@ def _group_heads(blocks: Sequence[Block], begin: int, end: int, articles: set[in
     """
     found: dict[int, int] = {}
     for index in range(end - 1, begin - 1, -1):
-        if not GROUP_HEAD.fullmatch(blocks[index].text):
+        if blocks[index].kind != "text" or not GROUP_HEAD.fullmatch(blocks[index].text):
             continue
         for following in range(index + 1, min(index + 5, end)):
             if following in articles or following in found:
@@ -547,25 +391,28 @@ def _group_heads(blocks: Sequence[Block], begin: int, end: int, articles: set[in
     return found
 
 
-def _after_title(blocks: Sequence[Block], index: int, end: int, heads: set[int]) -> int:
+def _after_title(blocks: Sequence[Block], index: int, end: int) -> int:
     """Where the title behind the head at ``index`` ends: a bold or italic run, or one short line in plain print."""
     position = index + 1
-    if position >= end or position in heads or not _reads_as_title(blocks[position]):
+    if position >= end or not _reads_as_title(blocks[position]):
         return position
     style = (blocks[position].bold, blocks[position].italic)
     position += 1
-    while (
-        any(style)
-        and position < min(index + 4, end)
-        and position not in heads
-        and (blocks[position].bold, blocks[position].italic) == style
-        and _reads_as_title(blocks[position])
-    ):
+    while position < min(index + 4, end) and any(style) and _goes_on(blocks[position], style):
         position += 1
     return position
 
 
+def _goes_on(block: Block, style: tuple[bool, bool]) -> bool:
+    # A title may wrap before "(4) of Regulation (EU) No 575/2013": what is bold is no point of the article yet.
+    if block.kind != "text" or (block.bold, block.italic) != style or len(block.text) > _LONGEST_TITLE:
+        return False
+    return not NUMBERED.match(block.text)
+
+
 def _reads_as_title(block: Block) -> bool:
-    if _NUMBERED.match(block.text) or POINT.match(block.text) or len(block.text) > 400:
+    if block.kind != "text" or len(block.text) > _LONGEST_TITLE:
+        return False
+    if NUMBERED.match(block.text) or POINT.match(block.text):
         return False
     return block.bold or block.italic or (len(block.text) <= 160 and block.text[-1:] not in ".;:,")

@@ -13,25 +13,34 @@ import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
-from typing import Any, Generic, TypeVar
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import pyarrow as pa
+# Imported where it is used: the workers that read documents know records, but no Arrow, which takes 0.2 s to import.
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH_ROWS = 1_000
 
-_SCALARS: dict[Any, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    bool: pa.bool_(),
-    datetime: pa.timestamp("us", tz="UTC"),
-}
+
+@cache
+def _scalars() -> dict[Any, pa.DataType]:
+    import pyarrow as pa
+
+    return {
+        str: pa.string(),
+        int: pa.int64(),
+        float: pa.float64(),
+        bool: pa.bool_(),
+        datetime: pa.timestamp("us", tz="UTC"),
+    }
 
 
 def _arrow_type(hint: Any) -> pa.DataType:
-    if hint in _SCALARS:
-        return _SCALARS[hint]
+    import pyarrow as pa
+
+    if hint in _scalars():
+        return _scalars()[hint]
     if dataclasses.is_dataclass(hint):
         return pa.struct(_arrow_fields(typing.cast(type, hint)))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -46,6 +55,8 @@ def _arrow_type(hint: Any) -> pa.DataType:
 
 
 def _arrow_fields(record: type) -> list[pa.Field]:
+    import pyarrow as pa
+
     hints = typing.get_type_hints(record)
     return [pa.field(each.name, _arrow_type(hints[each.name])) for each in dataclasses.fields(record)]
 
@@ -62,7 +73,7 @@ class Message:
 class Chunk:
     """A piece of one legal unit, at most ``ingest.chunk_tokens`` long.
 
-    ``citation`` goes down to the article, ``structure`` is the rung of the fallback ladder that found it,
+    ``citation`` goes down to the paragraph or point, ``structure`` is the rung of the fallback ladder that found it,
     ``page_start`` and ``page_end`` count from 1, ``char_start`` and ``char_end`` are offsets into the document's text.
     """
 
@@ -318,10 +329,14 @@ class Table(Generic[Record]):
 
     @cached_property
     def schema(self) -> pa.Schema:
+        import pyarrow as pa
+
         return pa.schema(_arrow_fields(self.record))
 
     def batches(self, records: Iterable[Record], rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """The records as Arrow batches of at most ``rows`` rows; holds one batch at a time."""
+        import pyarrow as pa
+
         pending: list[dict[str, Any]] = []
         for record in records:
             pending.append(_plain(record))

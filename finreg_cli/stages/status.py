@@ -19,10 +19,13 @@ from finreg_cli.domain.records import (
     TABLES,
     FinetuneRun,
 )
-from finreg_cli.errors import ConfigError, NothingToDo
+from finreg_cli.domain.versions import in_force
+from finreg_cli.errors import ConfigError, NothingToDo, StageFailed
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.stages import extraction_status
 from finreg_cli.stages.base import distinct
+from finreg_cli.stages.ingest_plan import gone_line, source_plan
+from finreg_cli.stages.recorded_versions import chunk_ids_in_force, recorded_versions, where_in_force
 from finreg_cli.stages.tuned_runs import rows_seen, selected_runs, task_runs
 
 
@@ -34,11 +37,28 @@ class TableStatus:
     changed: str
 
 
+@dataclass(frozen=True)
+class VersionStatus:
+    """A version of a work in ``splitted_documents``; rows are made from the one ``in_force``."""
+
+    work_id: str
+    version_date: str | None
+    path: str
+    document_id: str
+    chunks: int
+    in_force: bool
+
+
 @dataclass
 class Survey:
-    """``stale`` and ``lineage`` are lines for a person; each stale one ends with the command that mends it."""
+    """``stale`` and ``lineage`` are lines for a person; each stale one ends with the command that mends it.
+
+    ``versions`` are ordered by work, the oldest first; ``retired`` counts the rows whose text is no longer in force.
+    """
 
     tables: list[TableStatus] = field(default_factory=list)
+    versions: list[VersionStatus] = field(default_factory=list)
+    retired: int = 0
     stale: list[str] = field(default_factory=list)
     lineage: list[str] = field(default_factory=list)
 
@@ -57,6 +77,9 @@ def survey(config: Config, lakehouse: Lakehouse, with_lineage: bool = False) -> 
             "run 'finreg ingest' or 'finreg all' with the same configuration first",
         )
     questions = config.task == "regulation_qa"
+    if questions:
+        found.versions = _versions(lakehouse)
+        found.retired = lakehouse.count(QA_DATASET) - lakehouse.count(QA_DATASET, {"retired_at": None})
     found.stale = _stale(config, lakehouse) if questions else extraction_status.stale(config, lakehouse)
     if with_lineage:
         found.lineage = _lineage(config, lakehouse) if questions else extraction_status.lineage(config, lakehouse)
@@ -64,8 +87,8 @@ def survey(config: Config, lakehouse: Lakehouse, with_lineage: bool = False) -> 
 
 
 def _stale(config: Config, lakehouse: Lakehouse) -> list[str]:
-    found = []
-    chunks = distinct(lakehouse, SPLITTED_DOCUMENTS, "chunk_id")
+    found = _stale_files(config, lakehouse)
+    chunks = chunk_ids_in_force(lakehouse)
     rows = QA_DATASET, ["row_id", "chunk_ids", "split"], {"retired_at": None}
     orphans, train = 0, set()
     for batch in lakehouse.read(*rows):
@@ -74,7 +97,9 @@ def _stale(config: Config, lakehouse: Lakehouse) -> list[str]:
             if row["split"] == "train":
                 train.add(row["row_id"])
     if orphans:
-        found.append(f"{orphans} rows of qa_dataset stand on chunks that are gone: finreg generate")
+        found.append(f"{orphans} rows of qa_dataset stand on chunks that are gone or superseded: finreg generate")
+    if back := _back(lakehouse, chunks):
+        found.append(f"{back} retired rows stand on chunks that are back: finreg generate")
     if chunks and not lakehouse.exists(QA_DATASET):
         found.append("there are chunks and no rows yet: finreg generate")
     selected = _last_selected(config, lakehouse)
@@ -93,6 +118,34 @@ def _stale(config: Config, lakehouse: Lakehouse) -> list[str]:
     return found
 
 
+def _stale_files(config: Config, lakehouse: Lakehouse) -> list[str]:
+    """What `ingest` would do about the source now, each file by its name."""
+    try:
+        plan = source_plan(config, lakehouse)
+    except StageFailed as failed:  # an empty source, or one that cannot be reached now
+        return [f"{failed.message}: {failed.remedy}"]
+    found = [f"{line}: finreg ingest" for line in plan.lines_by_reason()]
+    if plan.gone:
+        found.append(f"{gone_line(plan.gone)}: finreg ingest --set ingest.prune=true")
+    return found
+
+
+def _versions(lakehouse: Lakehouse) -> list[VersionStatus]:
+    versions = recorded_versions(lakehouse)
+    newest = set(in_force(versions).values())
+    return [
+        VersionStatus(each.work_id, each.version_date, each.path, each.document_id, each.chunks, each in newest)
+        for each in versions
+    ]
+
+
+def _back(lakehouse: Lakehouse, chunks: set[str]) -> int:
+    """How many retired rows stand on chunks that are in force again."""
+    batches = lakehouse.read(QA_DATASET, ["chunk_ids", "retired_at"])
+    rows = (row for batch in batches for row in batch.to_pylist())
+    return sum(row["retired_at"] is not None and chunks.issuperset(row["chunk_ids"]) for row in rows)
+
+
 def _last_selected(config: Config, lakehouse: Lakehouse) -> FinetuneRun | None:
     return next(reversed(selected_runs(task_runs(config, lakehouse))), None)
 
@@ -100,20 +153,16 @@ def _last_selected(config: Config, lakehouse: Lakehouse) -> FinetuneRun | None:
 def _lineage(config: Config, lakehouse: Lakehouse) -> list[str]:
     """From the PDF to the evaluation, with the hashes, versions and ids that an auditor follows."""
     lines = []
-    chunks: Counter[tuple[str, str, str]] = Counter()
-    document_paths: dict[str, str] = {}
-    columns = ["path", "file_sha256", "document_id", "work_id"]
-    for batch in lakehouse.read(SPLITTED_DOCUMENTS, columns):
-        for row in batch.to_pylist():
-            chunks[row["path"], row["file_sha256"], row["work_id"]] += 1
-            document_paths[row["document_id"]] = row["path"]
-    rows: Counter[tuple[str, str, str]] = Counter()
-    for batch in lakehouse.read(QA_DATASET, ["document_id", "method", "split"], {"retired_at": None}):
-        for row in batch.to_pylist():
-            rows[document_paths.get(row["document_id"], "(gone)"), row["method"], row["split"]] += 1
-    for (path, sha256, work_id), number in sorted(chunks.items()):
-        lines.append(f"{path} (sha256 {sha256[:12]}, work {work_id})")
-        lines.append(f"  -> splitted_documents version {lakehouse.version(SPLITTED_DOCUMENTS)}: {number} chunks")
+    versions = recorded_versions(lakehouse)
+    newest = set(in_force(versions).values())
+    rows = _rows_by_path(lakehouse)
+    for each in sorted(versions, key=lambda each: each.path):
+        path, dated = each.path, f", {each.version_date}" if each.version_date else ""
+        lines.append(f"{path} (sha256 {each.file_sha256[:12]}, work {each.work_id}{dated})")
+        older = "" if each in newest else ", superseded"
+        lines.append(
+            f"  -> splitted_documents version {lakehouse.version(SPLITTED_DOCUMENTS)}: {each.chunks} chunks{older}"
+        )
         for (of_path, method, split), count in sorted(rows.items()):
             if of_path == path:
                 lines.append(
@@ -135,6 +184,18 @@ def _lineage(config: Config, lakehouse: Lakehouse) -> list[str]:
     for run_id, count in sorted(evaluations.items()):
         lines.append(f"  -> evaluation {run_id}: {count} predictions")
     return lines
+
+
+def _rows_by_path(lakehouse: Lakehouse) -> Counter[tuple[str, str, str]]:
+    """(path, method, split) -> rows; by their chunk, for rows of unchanged chunks outlive their document."""
+    paths: dict[str, str] = {}
+    for batch in lakehouse.read(SPLITTED_DOCUMENTS, ["chunk_id", "path"], where_in_force(lakehouse)):
+        paths.update(zip(batch.column("chunk_id").to_pylist(), batch.column("path").to_pylist(), strict=True))
+    rows: Counter[tuple[str, str, str]] = Counter()
+    for batch in lakehouse.read(QA_DATASET, ["chunk_id", "method", "split"], {"retired_at": None}):
+        for row in batch.to_pylist():
+            rows[paths.get(row["chunk_id"], "(gone)"), row["method"], row["split"]] += 1
+    return rows
 
 
 def sample_rows(lakehouse: Lakehouse, name: str, sample: int) -> list[dict[str, Any]]:

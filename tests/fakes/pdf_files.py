@@ -6,6 +6,7 @@ import io
 import textwrap
 from pathlib import Path
 
+import pypdf
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen import canvas
@@ -33,13 +34,19 @@ def act(articles: int = 4, word: str = "capital", title: str = "REGULATION (EU) 
     return pages([lines[start : start + 24] for start in range(0, len(lines), 24)])
 
 
-def pages(content: list[list[tuple[Style, str]]], password: str | None = None) -> bytes:
+def without_heads(content: list[list[tuple[Style, str]]]) -> bytes:
+    """One page for each list of lines, and nothing else on it."""
+    return pages(content, heads=False)
+
+
+def pages(content: list[list[tuple[Style, str]]], password: str | None = None, heads: bool = True) -> bytes:
     """One page for each list of lines, with a running head and a page number."""
     target = io.BytesIO()
     drawing = canvas.Canvas(target, encrypt=StandardEncryption(password) if password else None, invariant=True)
     for number, lines in enumerate(content, 1):
         drawing.setFont(BODY, 9)
-        drawing.drawString(60, 800, f"3.3.2099 Official Sample L 9/{number}")
+        if heads:
+            drawing.drawString(60, 800, f"3.3.2099 Official Sample L 9/{number}")
         y = 740
         for font, text in lines:
             drawing.setFont(font, 10)
@@ -49,6 +56,16 @@ def pages(content: list[list[tuple[Style, str]]], password: str | None = None) -
             y -= 8
         drawing.showPage()
     drawing.save()
+    return target.getvalue()
+
+
+def locked(user: str, owner: str | None = None) -> bytes:
+    """An act that opens with the password ``user`` (none where empty) and may be changed with ``owner``."""
+    target = io.BytesIO()
+    reader = pypdf.PdfReader(io.BytesIO(act()))
+    writer = pypdf.PdfWriter(reader)
+    writer.encrypt(user, owner)
+    writer.write(target)
     return target.getvalue()
 
 

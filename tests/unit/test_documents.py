@@ -9,13 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fakes import pdf_files
-from finreg_cli.documents import layout
+from finreg_cli.documents import line_codec, pool, text_checks, worker, worker_process
 from finreg_cli.documents.base import ReadFile, SourceFile, UnreadableFile
-from finreg_cli.documents.layout import LINE_HYPHEN, Hyphens, Line
+from finreg_cli.documents.errors import ReadError
+from finreg_cli.documents.lines import Cell, Line
 from finreg_cli.documents.pool import SupervisedReader
 from finreg_cli.errors import ModelMissing, StageFailed
 
@@ -134,8 +136,8 @@ def test_a_worker_that_dies_is_replaced_and_its_file_tried_again(tmp_path: Path,
     outcomes = SupervisedReader(tokenizer_file, 64, 8, workers=1).read(sources(paths.values()))
     found = [next(outcomes)]
     # The worker has finished one file; it dies in, or before, its next one.
-    for worker in children(os.getpid()) - before:
-        os.kill(worker, signal.SIGKILL)
+    for child in children(os.getpid()) - before:
+        os.kill(child, signal.SIGKILL)
     found += list(outcomes)
     assert len(found) == 4
     assert all(isinstance(outcome, ReadFile) for outcome in found)
@@ -222,85 +224,80 @@ def test_a_worker_that_cannot_start_is_an_error_of_the_stage(
         list(SupervisedReader(tokenizer_file, 64, 8).read(sources(paths.values())))
 
 
-def printed(text: str, baseline: float = 400, page: int = 1, size: float = 10, **values: object) -> Line:
-    return Line(
-        **{  # type: ignore[arg-type]  # each test overrides some values by name
-            "text": text,
-            "page": page,
-            "page_height": 842,
-            "font": "Times",
-            "size": size,
-            "lead_size": size,
-            "bold": False,
-            "italic": False,
-            "left": 60,
-            "right": 300,
-            "baseline": baseline,
-            "end_baseline": baseline,
-            **values,
-        }
+def test_pages_read_by_several_workers_give_what_one_reads(
+    tmp_path: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_LARGE", 0)
+    paths = pdf_files.write(tmp_path, act=pdf_files.act(420))
+
+    def read_by(workers: int) -> ReadFile:
+        (outcome,) = SupervisedReader(tokenizer_file, 128, 16, workers=workers).read(sources(paths.values()))
+        assert isinstance(outcome, ReadFile)
+        return outcome
+
+    alone = read_by(1)
+    assert alone.pages > worker.PART_PAGES
+    assert read_by(2) == alone
+    assert read_by(3) == alone
+
+
+@on_linux
+def test_a_helper_that_dies_costs_one_try_and_no_file(
+    tmp_path: Path, tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_LARGE", 0)
+    before = children(os.getpid())
+    given = worker_process.WorkerProcess.begin
+
+    def begin(self: worker_process.WorkerProcess[pool._Task], task: pool._Task, *rest: Any) -> None:
+        given(self, task, *rest)
+        if task.pages is not None:
+            self._process.kill()
+
+    monkeypatch.setattr(worker_process.WorkerProcess, "begin", begin)
+    paths = pdf_files.write(tmp_path, act=pdf_files.act(420))
+    (outcome,) = SupervisedReader(tokenizer_file, 128, 16, workers=2).read(sources(paths.values()))
+    assert isinstance(outcome, ReadFile)  # by the second engine, alone
+    assert outcome.chunks[-1].citation.endswith("Article 420")
+    assert children(os.getpid()) == before
+
+
+def test_lines_survive_their_way_between_processes() -> None:
+    line = Line(
+        "risk^3 \ud800", 1, 842, "Times", 10, 10, False, True, 60.1, 300.2, 400, 400, (Cell("a", 1, 2.5),), (4,)
     )
+    assert line_codec.decode(line_codec.encode([[line], []])) == [[line], []]
 
 
-def texts(*pages: list[Line]) -> list[str]:
-    return [block.text for block in layout.blocks(pages)]
-
-
-def test_hyphens_at_line_ends_go_by_the_documents_own_words() -> None:
-    known = Hyphens(["risk-weighted exposures", "the requirement", "own funds and funds", "jump to default"])
-
-    def resolve(left: str, right: str) -> str:
-        return known.resolve(f"{left}{LINE_HYPHEN}{right}")
-
-    assert resolve("risk", "weighted") == "risk-weighted"
-    assert resolve("require", "ment") == "requirement"
-    assert resolve("trans", "parency") == "transparency"
-    assert resolve("non", "objection") == "non-objection"
-    assert resolve("EBA", "RTS") == "EBA-RTS"
-    assert resolve("on", "or off-balance sheet") == "on- or off-balance sheet"
-    assert resolve("jump", "to-default") == "jump-to-default"
-
-
-def test_running_heads_go_and_heads_of_articles_stay() -> None:
-    def page(number: int) -> list[Line]:
-        head, foot = printed(f"L 176/{number}", 800, number), printed(f"Page {number}", 30, number)
-        return [
-            head,
-            printed(f"Article {number}", 780, number),
-            printed(f"Text {number} of the law.", 400, number),
-            foot,
-        ]
-
-    assert texts(*[page(number) for number in range(1, 4)]) == [
-        text for number in range(1, 4) for text in (f"Article {number}", f"Text {number} of the law.")
+def test_pages_without_text_are_warned_of(read: Read) -> None:
+    empty: list[tuple[str, str]] = []
+    outcome = read({"half": pdf_files.without_heads([[(pdf_files.BODY, "Own funds shall be held.")], empty, empty])})[
+        "half"
     ]
+    assert isinstance(outcome, ReadFile)
+    assert outcome.warnings == ["2 of its 3 pages hold no text, probably scanned images: pages 2, 3"]
 
 
-def test_footnotes_go_and_small_print_without_a_mark_stays() -> None:
-    body = [printed(f"Line {n} of the body of the law, long enough to count.", 700 - 12 * n) for n in range(8)]
-    note = [printed("(", 60, size=8.4), printed("1) OJ L 250, 2.10.2003, p. 10.", 63, size=5.5)]
-    table = [printed("Credit quality step 1 2 3", 300, size=8.4)]
-    found = " ".join(texts(body + table + note))
-    assert "Credit quality step" in found
-    assert "OJ L 250" not in found
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Τα ιδρύματα διατηρούν ίδια κεφάλαια που καλύπτουν τους κινδύνους. " * 12,  # noqa: RUF001  # Greek it is
+        "Институциите разполагат със собствени средства за своите рискове. " * 12,
+        "يجب على المؤسسات أن تحتفظ بأموال خاصة تغطي مخاطرها في جميع الأوقات. " * 12,
+        "各机构应随时持有足以覆盖其风险的自有资金，并向主管机关报告。" * 12,  # noqa: RUF001  # Chinese it is
+        "Wszystkie instytucje utrzymują fundusze własne, które pokrywają ryzyko udzielonych kredytów. " * 12,
+        "Laitosten on aina pidettävä omia varoja, jotka kattavat niiden antamien lainojen riskit. " * 12,
+        "AIRB SA-CCR CVA 0,35 % 1 250 % RWEA = K · 12,5 · EAD " * 4,
+    ],
+)
+def test_text_in_any_language_is_text(text: str) -> None:
+    text_checks.check({"Times": [text]}, "empty")
 
 
-def test_lines_join_to_paragraphs_across_columns_and_pages() -> None:
-    body = [printed(f"of a long text that goes on {n}", 700 - 12 * n) for n in range(10)]
-    first = [printed("A sentence that begins", 100), printed("here and goes on", 88)]
-    second = [printed("in the next column.", 700, left=320, right=420), printed("A new paragraph.", 660, left=320)]
-    third = [printed("(a) a point;", 640, left=320), printed("(b) another point.", 628, left=330)]
-    found = texts(body + first + second + third)
-    assert "A sentence that begins here and goes on in the next column." in found
-    assert found[-3:] == ["A new paragraph.", "(a) a point;", "(b) another point."]
-
-
-def test_a_run_behind_a_superscript_joins_without_a_blank() -> None:
-    body = [printed(f"of a long text that goes on {n}", 700 - 12 * n) for n in range(10)]
-    runs = [printed("step-in risk3", 500, right=200.0, end_baseline=504), printed(". It is a risk.", 500, left=200.2)]
-    assert texts([*body, *runs])[-1] == "step-in risk3. It is a risk."
-
-
-def test_broken_formulas_are_flagged() -> None:
-    blocks = layout.blocks([[printed("RW ¼ maxf0,12:5 · ðLGD · ELBEÞg;", 500), printed("Plain text.", 300)]])
-    assert [block.formula for block in blocks] == [True, False]
+def test_letters_of_no_language_are_refused() -> None:
+    words = "Institutions shall at all times hold own funds that cover the risks of what they have lent. " * 12
+    shifted = "".join(chr((ord(letter) - 97 + 3) % 26 + 97) if letter.isalpha() else letter for letter in words.lower())
+    for text in (shifted, "/g12/g7/g31 " * 90, words.encode().decode("utf-16-be")):
+        with pytest.raises(ReadError) as caught:
+            text_checks.check({"Times": [text], "Other": ["Page 1"]}, "empty")
+        assert caught.value.error_class == "bad_encoding"

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +23,16 @@ from finreg_cli.domain.progress import Advance
 from finreg_cli.domain.records import INGEST_QUARANTINE, SPLITTED_DOCUMENTS, Chunk, QuarantinedFile
 from finreg_cli.errors import NothingToDo, StageFailed
 from finreg_cli.lakehouse.embedded import EmbeddedLakehouse
+from finreg_cli.stages import ingest_memory
 from finreg_cli.stages.base import Run, StageResult
-from finreg_cli.stages.ingest import find_files, ingest
+from finreg_cli.stages.generate import generate
+from finreg_cli.stages.ingest import ingest
+from finreg_cli.stages.ingest_plan import find_files
+from finreg_cli.stages.status import survey
 
 ACT = pdf_files.act(4)
 AMENDED = pdf_files.act(4, word="liquidity")
+LATER = pdf_files.pages([[(pdf_files.BOLD, "REGULATION (EU) No 9/2099 OF THE COUNCIL of 4 April 2099")]])
 OTHER = pdf_files.act(3, title="REGULATION (EU) No 8/2099")
 
 
@@ -81,6 +92,9 @@ class Project:
     def chunks(self) -> list[Chunk]:
         return list(SPLITTED_DOCUMENTS.records(self.lakehouse.read(SPLITTED_DOCUMENTS)))
 
+    def text(self, path: str) -> str:
+        return "\n".join(chunk.text for chunk in self.chunks() if chunk.path == path)
+
     def paths(self) -> set[str]:
         return {chunk.path for chunk in self.chunks()}
 
@@ -109,6 +123,7 @@ def test_a_first_run_reads_everything_and_a_second_nothing(project: Project) -> 
         "refused": 0,
         "pruned": 0,
         "quarantined": 1,
+        "superseded": 0,
         "pages": 2,
         "chunks": len(project.chunks()),
         "articles": 7,
@@ -132,9 +147,8 @@ def test_only_the_changed_file_is_read_again_and_its_chunks_are_replaced(project
     project.put(act=AMENDED)
     project.ingest()
     assert project.opened == ["act.pdf"]
-    texts = "\n".join(chunk.text for chunk in project.chunks() if chunk.path == "act.pdf")
-    assert "liquidity" in texts
-    assert "capital" not in texts
+    assert "liquidity" in project.text("act.pdf")
+    assert "capital" not in project.text("act.pdf")
     assert {chunk.chunk_id for chunk in project.chunks() if chunk.path == "other.pdf"} == before
 
 
@@ -243,8 +257,7 @@ def test_a_renamed_file_moves_its_chunks(project: Project) -> None:
 
 
 def test_two_versions_of_one_work_are_both_kept(project: Project) -> None:
-    later = pdf_files.pages([[(pdf_files.BOLD, "REGULATION (EU) No 9/2099 OF THE COUNCIL of 4 April 2099")]])
-    project.put(v1=ACT, v2=later)
+    project.put(v1=ACT, v2=LATER)
     project.ingest()
     documents = {(chunk.path, chunk.work_id, chunk.version_date) for chunk in project.chunks()}
     assert documents == {("v1.pdf", "32099R0009", "2099-03-03"), ("v2.pdf", "32099R0009", "2099-04-04")}
@@ -254,13 +267,13 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(project: Project) ->
     project.put(act=ACT, other=OTHER)
     result = project.ingest(dry_run=True)
     assert result.counts["read"] == 2
-    assert result.findings == ["would read act.pdf", "would read other.pdf"]
+    assert result.findings == ["would read act.pdf (new)", "would read other.pdf (new)"]
     assert project.opened == []
     assert not project.warehouse.exists()
 
 
 def test_no_source_and_no_chunk_say_so_with_the_next_step(project: Project) -> None:
-    with pytest.raises(NothingToDo, match="holds no PDF file") as caught:
+    with pytest.raises(NothingToDo, match="holds no document") as caught:
         project.ingest()
     assert "--set source.path" in caught.value.remedy
     with pytest.raises(NothingToDo, match="no such file or folder"):
@@ -275,7 +288,7 @@ def test_sources_are_a_file_a_folder_with_all_below_or_a_glob(project: Project) 
     project.put(a=ACT, b=ACT)
     pdf_files.write(project.source / "deep/er", c=ACT)
     (project.source / "D.PDF").write_bytes(ACT)
-    (project.source / "notes.txt").write_text("no PDF")
+    (project.source / "notes.doc").write_text("of no kind that is read")
 
     def found(pattern: Path) -> list[str]:
         return [file.path for file in find_files(str(pattern)).files]
@@ -295,7 +308,7 @@ def test_links_that_lead_out_of_the_source_are_refused(project: Project, tmp_pat
     (project.source / "within.pdf").symlink_to(project.source / "act.pdf")
     result = project.ingest()
     assert project.paths() == {"act.pdf"}
-    assert result.counts["refused"] == 1
+    assert result.counts["refused"] == 2
     assert "out.pdf: a link that leads out of the source, not followed" in result.warnings
     assert [file.path for file in find_files(str(project.source / "**/*.pdf")).files] == ["act.pdf", "within.pdf"]
 
@@ -316,6 +329,216 @@ def test_what_was_read_before_a_stop_is_kept(project: Project, monkeypatch: pyte
     project.ingest()
     assert project.opened == sorted({"act.pdf", "other.pdf"} - {kept})
     assert project.paths() == {"act.pdf", "other.pdf"}
+
+
+def test_a_rerun_says_which_settings_made_it_read_the_files_again(project: Project) -> None:
+    project.put(act=ACT, other=OTHER)
+    project.ingest()
+    result = project.ingest(chunk_tokens=100, chunk_overlap=0)
+    reason = "ingest.chunk_tokens 500 -> 100, ingest.chunk_overlap 50 -> 0"
+    assert result.findings == [f"2 read again ({reason}): act.pdf, other.pdf"]
+    project.put(act=AMENDED)
+    assert project.ingest(chunk_tokens=100, chunk_overlap=0).findings == ["1 read again (changed): act.pdf"]
+
+
+def test_chunks_of_older_rules_are_replaced(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.put(act=ACT, other=OTHER)
+    project.ingest()
+    rules = ingest_memory.RULES_VERSION
+    monkeypatch.setattr(ingest_memory, "RULES_VERSION", rules + 1)
+    result = project.ingest()
+    assert project.opened == ["act.pdf", "other.pdf"]
+    assert result.findings == [f"2 read again (the rules of extraction {rules} -> {rules + 1}): act.pdf, other.pdf"]
+    assert project.keys_are_unique()
+    assert len(project.lakehouse.history(SPLITTED_DOCUMENTS)) == 2  # both files in one commit
+    project.ingest()
+    assert project.opened == []
+
+
+def test_an_unchanged_file_is_known_by_its_size_and_times_once_its_clock_has_moved_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was just written is hashed again, for the next change may fall into the same tick of the clock."""
+
+    def digest() -> str | None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(ingest_memory, "sha256", lambda path: "hashed")
+            return ingest_memory.Memory(project.config()).digest(SourceFile("act.pdf", project.source / "act.pdf"))
+
+    project.put(act=ACT)
+    project.ingest()
+    assert digest() == "hashed"
+    later = time.time_ns() + 10 * ingest_memory.RACY_NANOSECONDS
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    project.ingest()
+    assert project.opened == []
+    assert digest() == hashlib.sha256(ACT).hexdigest()
+    project.put(act=AMENDED)
+    assert digest() == "hashed"
+
+
+def test_a_table_that_others_wrote_to_is_read_and_not_remembered(project: Project) -> None:
+    project.put(act=ACT, other=OTHER)
+    project.ingest()
+    project.lakehouse.overwrite(SPLITTED_DOCUMENTS, [], where={"path": "other.pdf"})
+    project.ingest()
+    assert project.opened == ["other.pdf"]
+    assert project.paths() == {"act.pdf", "other.pdf"}
+
+
+def test_what_is_gone_is_named(project: Project) -> None:
+    project.put(act=ACT, other=OTHER)
+    project.ingest()
+    (project.source / "other.pdf").unlink()
+    (finding,) = project.ingest().findings
+    assert finding == "1 file is gone from the source: other.pdf; their chunks stay until ingest.prune: true drops them"
+    assert project.ingest(prune=True).findings[0].endswith("other.pdf; their chunks are dropped (ingest.prune)")
+
+
+def test_the_older_version_is_named_as_superseded(project: Project) -> None:
+    project.put(v1=ACT, v2=LATER)
+    result = project.ingest()
+    assert result.counts["superseded"] == 1
+    assert result.findings == [
+        "v1.pdf (2099-03-03) is superseded by v2.pdf (2099-04-04), a newer version of 32099R0009"
+    ]
+    assert result.warnings == []
+    assert project.ingest().findings == result.findings
+
+
+def test_two_undated_files_of_one_name_are_warned_of(project: Project) -> None:
+    report = pdf_files.pages([[(pdf_files.BOLD, "Report on capital"), (pdf_files.BODY, "It holds a few words.")]])
+    pdf_files.write(project.source / "2098", report=report)
+    pdf_files.write(project.source / "2099", report=report.replace(b"words", b"lines"))
+    (warning,) = project.ingest().warnings
+    assert warning.startswith("2098/report.pdf and 2099/report.pdf count as versions of one work (report)")
+
+
+def test_a_corrected_print_under_another_name_replaces_one_that_is_gone_in_one_commit(project: Project) -> None:
+    project.put(act=ACT)
+    project.ingest()
+    (project.source / "act.pdf").unlink()
+    project.put(corrected=AMENDED)
+    commits = len(project.lakehouse.history(SPLITTED_DOCUMENTS))
+    project.ingest()
+    assert project.paths() == {"corrected.pdf"}
+    assert len(project.lakehouse.history(SPLITTED_DOCUMENTS)) == commits + 1
+
+
+DYING = """
+import os, signal, sys
+from finreg_cli import cli
+from finreg_cli.lakehouse.embedded import EmbeddedLakehouse
+
+moment, config = sys.argv[1:]
+write = EmbeddedLakehouse.overwrite
+
+def dying(*arguments, **settings):
+    if moment == "after":
+        write(*arguments, **settings)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+EmbeddedLakehouse.overwrite = dying
+sys.argv[:] = ["finreg", "ingest", "-c", config]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_around_a_commit_each_file_is_as_it_was_or_as_it_is(
+    project: Project, tmp_path: Path, moment: str
+) -> None:
+    """The process dies without a word (no `finally` runs), right before or after the chunk table's commit."""
+    project.put(act=ACT, other=OTHER)
+    project.ingest()
+    old = {chunk.chunk_id for chunk in project.chunks()}
+    project.put(act=AMENDED, third=pdf_files.act(5, title="REGULATION (EU) No 7/2099"))
+    config = tmp_path / "finreg.yaml"
+    config.write_text(project.config().model_dump_json(by_alias=True, exclude_unset=True))
+    command = [sys.executable, "-c", DYING, moment, str(config)]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == -signal.SIGKILL
+    if moment == "before":
+        assert {chunk.chunk_id for chunk in project.chunks()} == old
+    else:
+        assert project.paths() == {"act.pdf", "other.pdf", "third.pdf"}
+        assert "liquidity" in project.text("act.pdf")
+    project.ingest()
+    assert "liquidity" in project.text("act.pdf")
+    assert "capital" not in project.text("act.pdf")
+    assert project.paths() == {"act.pdf", "other.pdf", "third.pdf"}
+    assert project.keys_are_unique()
+    project.ingest()
+    assert project.opened == []
+
+
+def test_status_names_every_file_that_ingest_would_touch(project: Project) -> None:
+    project.put(v1=ACT, v2=LATER, other=OTHER)
+    project.ingest()
+    assert [each for each in survey(project.config(), project.lakehouse).stale if "ingest" in each] == []
+    project.put(v2=LATER + b"\n%", third=pdf_files.act(5, title="REGULATION (EU) No 7/2099"))
+    (project.source / "other.pdf").unlink()
+    found = survey(project.config(), project.lakehouse)
+    assert found.stale[:3] == [
+        "1 file is to be read again (changed): v2.pdf: finreg ingest",
+        "1 file is not read yet: third.pdf: finreg ingest",
+        "1 file is gone from the source: other.pdf: finreg ingest --set ingest.prune=true",
+    ]
+    assert [(each.path, each.version_date, each.in_force) for each in found.versions] == [
+        ("other.pdf", "2099-03-03", True),
+        ("v1.pdf", "2099-03-03", False),
+        ("v2.pdf", "2099-04-04", True),
+    ]
+    (again,) = [each for each in survey(project.config(chunk_tokens=110), project.lakehouse).stale if "v1.pdf" in each]
+    assert again.startswith("1 file is to be read again (ingest.chunk_tokens 500 -> 110")
+
+
+def test_status_counts_rows_that_are_retired_and_rows_that_are_to_be(project: Project) -> None:
+    project.put(act=ACT)
+    project.ingest()
+    run = Run("g", project.config(), Recorder())
+    made = generate(run, project.lakehouse, None).counts["rows"]
+    project.put(act=AMENDED)
+    project.ingest()
+    stale = survey(project.config(), project.lakehouse).stale
+    assert any(
+        "rows of qa_dataset stand on chunks that are gone or superseded: finreg generate" in each for each in stale
+    )
+    retired = generate(run, project.lakehouse, None).counts["retired"]
+    assert 0 < retired <= made
+    assert survey(project.config(), project.lakehouse).retired == retired
+    project.put(act=ACT)
+    project.ingest()
+    stale = survey(project.config(), project.lakehouse).stale
+    assert f"{retired} retired rows stand on chunks that are back: finreg generate" in stale
+
+
+def test_a_limit_counts_what_stands_when_an_article_is_amended(project: Project) -> None:
+    project.put(act=pdf_files.act(12))
+    project.ingest()
+    limited = project.config().model_copy(
+        update={"generate": project.config().generate.model_copy(update={"limit": 6})}
+    )
+    run = Run("g", limited, Recorder())
+    first = generate(run, project.lakehouse, None).counts
+    assert 0 < first["rows"] <= 6
+    project.put(act=pdf_files.act(13))
+    project.ingest()
+    second = generate(run, project.lakehouse, None).counts
+    assert second["rows"] <= 6
+    assert second["kept"] <= second["retired"]
+
+
+def test_warnings_of_the_reader_are_shown_with_the_file(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: Callable[..., Iterator[ReadFile | UnreadableFile]] = project.read
+
+    def with_warning(files: Sequence[SourceFile]) -> Iterator[ReadFile | UnreadableFile]:
+        for outcome in read(files):
+            assert isinstance(outcome, ReadFile)
+            yield replace(outcome, warnings=["page 3 holds no text"])
+
+    monkeypatch.setattr(project, "read", with_warning)
+    project.put(act=ACT)
+    assert project.ingest().warnings == ["act.pdf: page 3 holds no text"]
 
 
 def test_fewer_commits_than_new_files(project: Project) -> None:

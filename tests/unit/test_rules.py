@@ -140,6 +140,53 @@ def test_a_title_on_two_lines_is_no_text() -> None:
     assert [each.text for each in provision.statements] == ["Banks shall report."]
 
 
+def test_footnotes_and_their_marks_are_no_law() -> None:
+    provision = read(
+        first_chunk(
+            "1. Banks^3 shall keep their reports (^1) for",
+            "^3 OJ L 50, 1.1.2000. Banks shall ignore nobody.",
+            "(^1) See the annual report.",
+            "two years and hold 10^3 coins.",
+        )
+    )
+    assert provision is not None
+    assert [each.text for each in provision.statements] == [
+        "Banks shall keep their reports for two years and hold 10^3 coins."
+    ]
+
+
+def test_a_mark_whose_footnote_stands_elsewhere_spoils_its_sentence_alone() -> None:
+    found = [each.answer for each in answerable("1. Banks^3 shall submit a plan.", "2. Firms shall submit a list.")]
+    assert found == ["Firms shall submit a list."]
+
+
+def test_nothing_is_read_from_a_table_or_across_it() -> None:
+    provision = read(
+        first_chunk(
+            "1. Banks shall apply the following weights:",
+            "| Grade | Weight |",
+            "| 1 | 20 % |",
+            "(a) bonds;",
+            "(b) loans.",
+            "2. Banks shall report to",
+            "| a | b |",
+            "the authority. Firms shall report losses.",
+        )
+    )
+    assert provision is not None
+    assert [each.text for each in provision.statements] == ["Firms shall report losses."]
+    assert provision.list_points == ()
+
+
+def test_what_a_chunk_repeats_of_the_one_before_is_not_cited_as_its_own() -> None:
+    lines = "(11) 'loss' means a decrease in value;\n(12) 'gain' means an increase in value;\n(13) 'net"
+    provision = read(chunk(lines, citation="Act Article 7(1)(12)"))
+    assert provision is not None
+    assert [(each.text, each.citation) for each in provision.points] == [
+        ("'gain' means an increase in value;", "Act Article 7(1)(12)")
+    ]
+
+
 def test_only_articles_are_read() -> None:
     assert read(chunk("Banks shall report.", structure="page")) is None
     recital = chunk("(7) Banks should report.", citation="Act recital (7)")

@@ -14,8 +14,10 @@ import pytest
 
 from finreg_cli.documents.reader import EngineName, Settings, read_bytes
 from finreg_cli.domain.records import Chunk
+from finreg_cli.domain.versions import compare, units
 
 SAMPLES = Path(__file__).parents[2] / "data" / "regulations"
+AMENDED = SAMPLES.parent / "regulations-amended"
 STEMS = ("sample-large-exposures-and-liquidity", "sample-own-funds", "sample-reporting-and-disclosure")
 MADE_WITH_REPORTLAB = "5.1.0"  # as the README beside the samples says
 
@@ -44,6 +46,11 @@ def plain(text: str) -> str:
     return re.sub(r"\^([^^\]]+)\^", r"\1", re.sub(r"\[\^(\d+)\](?!:)", r"(\1)", text))
 
 
+def uncaret(text: str) -> str:
+    """What the reader made of raised characters, as `plain` has them."""
+    return text.replace("^", "")
+
+
 def articles_of(stem: str) -> dict[str, str]:
     """The text of each article as the source has it, by its head."""
     body = source_of(stem).split("\n+ ")[0]
@@ -55,13 +62,13 @@ def articles_of(stem: str) -> dict[str, str]:
     return articles
 
 
-def chunks_of(stem: str, engine: EngineName = "pdfium") -> list[Chunk]:
+def chunks_of(stem: str, engine: EngineName = "pdfium", folder: Path = SAMPLES) -> list[Chunk]:
     """The chunks of a sample, long enough that no unit is split; a token is a word here."""
 
     def count_tokens(texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
-    data = (SAMPLES / f"{stem}.pdf").read_bytes()
+    data = (folder / f"{stem}.pdf").read_bytes()
     settings = Settings(chunk_tokens=5_000, chunk_overlap=0, short_names={}, work_ids={})
     return read_bytes(data, f"{stem}.pdf", engine, settings, count_tokens).chunks
 
@@ -74,11 +81,13 @@ def page_texts(file: Path) -> list[str]:
 def test_the_script_makes_the_committed_files(script, tmp_path):
     import reportlab
 
-    made = script.make_samples(tmp_path)
+    made = {file: SAMPLES / file.name for file in script.make_samples(tmp_path)}
     assert [file.name for file in made] == sorted(file.name for file in SAMPLES.glob("*.pdf"))
     assert [file.stem for file in made] == list(STEMS)
-    for file in made:
-        committed = SAMPLES / file.name
+    amended = tmp_path / "amended"
+    amended.mkdir()
+    (of_amended,) = script.make_samples(amended, AMENDED / "source")
+    for file, committed in {**made, of_amended: AMENDED / of_amended.name}.items():
         assert page_texts(file) == page_texts(committed)
         if reportlab.__version__ == MADE_WITH_REPORTLAB:
             assert file.read_bytes() == committed.read_bytes()
@@ -96,7 +105,9 @@ def test_every_page_says_that_it_is_no_law(stem):
 
 def articles_read(stem: str, engine: EngineName) -> dict[str, str]:
     chunks = [chunk for chunk in chunks_of(stem, engine) if chunk.heading_path[-1:]]
-    return {chunk.heading_path[-1]: chunk.text for chunk in chunks if chunk.heading_path[-1].startswith("Article")}
+    return {
+        chunk.heading_path[-1]: uncaret(chunk.text) for chunk in chunks if chunk.heading_path[-1].startswith("Article")
+    }
 
 
 @each_sample
@@ -116,9 +127,9 @@ def test_the_reader_finds_recitals_headings_and_the_annex(stem):
     chunks = chunks_of(stem)
     source = source_of(stem)
     recitals = re.findall(r"^(\(\d+\) .+)$", source.split("\n# ")[0], re.MULTILINE)
-    assert [chunk.text for chunk in chunks if chunk.heading_path[:1] == ["Preamble"] and chunk.text[0] == "("] == [
-        plain(recital) for recital in recitals
-    ]
+    # A footnote stands on the lines behind the recital that refers to it.
+    read = [chunk.text for chunk in chunks if chunk.heading_path[:1] == ["Preamble"] and chunk.text[0] == "("]
+    assert [uncaret(text.splitlines()[0]) for text in read] == [plain(recital) for recital in recitals]
     found = {heading for chunk in chunks for heading in chunk.heading_path}
     headings = re.findall(r"^#{1,3} (\S+ \w+) \| (.+)$", source, re.MULTILINE)
     assert headings
@@ -159,3 +170,14 @@ def test_lines_are_hyphenated_and_justified(script, stem):
 def test_a_block_that_the_script_does_not_know_is_refused(script):
     with pytest.raises(ValueError, match=r"known mark: '\* a bullet'"):
         script.parse("number: 1\n\n> Preamble\n\n@ Article 1 | One\n\n* a bullet\n\n+ ANNEX I | Two\n\n| a | b |")
+
+
+def test_the_amended_sample_is_the_first_one_with_four_articles_amended():
+    old, new = chunks_of("sample-own-funds"), chunks_of("sample-own-funds", folder=AMENDED)
+    assert {(chunk.work_id, chunk.version_date) for chunk in new} == {("32099R0001", "2101-07-01")}
+    found = {change.unit.label: change.change for change in compare(units(old), units(new)).changes}
+    amendments = {"Article 12a": "added", "Article 13": "removed", "Article 20": "changed", "Article 25": "changed"}
+    assert {label: change for label, change in found.items() if label.startswith("Article")} == amendments
+    # Beside the articles only the date of the version may differ.
+    assert found.keys() - amendments.keys() <= {"document", "Preamble"}
+    assert all("SAMPLE, NOT LAW" in page for page in page_texts(AMENDED / "sample-own-funds.pdf"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from finreg_cli.domain.notes import has_mark
 from finreg_cli.tasks.rules.proposal import Proposal, chosen, quote
 from finreg_cli.tasks.rules.provisions import Provision
 from finreg_cli.tasks.rules.wording import FOOTNOTE, MOST_SENTENCE_WORDS
@@ -84,6 +85,7 @@ def _scope(provision: Provision, citation: str) -> str:
 def _is_sound(term: str, meaning: str) -> bool:
     return (
         len(meaning.split()) >= _LEAST_WORDS
+        and not has_mark(f"{term} {meaning}")
         and not _BROKEN.search(f"{term} {meaning}")
         and meaning.count("(") == meaning.count(")")
         # A second sentence may belong to another point.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from finreg_cli.domain.notes import has_mark
 from finreg_cli.tasks.rules.forms import AMOUNT
 from finreg_cli.tasks.rules.proposal import Proposal, chosen, quote
 from finreg_cli.tasks.rules.provisions import ListPoint, Provision, Statement
@@ -37,7 +38,7 @@ _NAMED = re.compile(rf"\bfollowing (?P<noun>(?:[\w-]+ ){{0,3}}{_QUANTITY_NOUN})s
 def point_rows(provision: Provision) -> Iterator[Proposal]:
     """A row for each point that consists of a figure and what it applies to."""
     for point in provision.list_points:
-        if len(point.text.split()) <= _MOST_WORDS:
+        if len(point.text.split()) <= _MOST_WORDS and not has_mark(f"{point.intro} {point.text}"):
             yield from _obliged(point)
             yield from _listed(point, provision.act)
 

@@ -6,16 +6,18 @@ A chunk may begin and end in mid-paragraph. Whatever is not certainly whole is l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TypeVar
 
+from finreg_cli.domain.notes import TABLE_ROW, without_notes
 from finreg_cli.domain.records import Chunk
 
 _HEAD = re.compile(r"Article \d+[a-z]?")
 _PARAGRAPH = re.compile(r"(?P<number>(?P<digits>\d{1,2})[a-z]?)\.\s+(?=\S)")
 _POINT = re.compile(r"\((?P<label>[a-z]{1,2}|[ivxl]{1,6}|\d{1,3}[a-z]?)\)\s+(?=\S)")
-_CITED_PARAGRAPH = re.compile(r"Article \d+[a-z]?\((?P<number>(?P<digits>\d+)[a-z]?)\)$")
+_CITED_PARAGRAPH = re.compile(r"Article \d+[a-z]*\((?P<number>(?P<digits>\d+)[a-z]*)\)(?:\(\w+\))*$")
 _SENTENCE_END = re.compile(r"(?<=[.?])\s+(?=[A-Z'\"\u2018\u201c])")
 _ABBREVIATED = re.compile(r"(?:\b(?:No|Nos|e\.g|i\.e|cf|Art|Mr|vs|approx|p|pp|resp)|\b[A-Z])\.$")
 _ITEM_END = re.compile(r"[;.]$|; (?:and|or)$")
@@ -60,6 +62,9 @@ class ListPoint:
     intro: str
     text: str
     citation: str
+
+
+_Cited = TypeVar("_Cited", Statement, NumberedPoint, ListPoint)
 
 
 @dataclass
@@ -114,9 +119,9 @@ def read(chunk: Chunk) -> Provision | None:
         act=act.strip(),
         article=article,
         title=title,
-        statements=tuple(statement for paragraph in paragraphs for statement in _statements(paragraph)),
-        points=tuple(point for paragraph in paragraphs for point in _numbered_points(paragraph)),
-        list_points=tuple(point for paragraph in paragraphs for point in _list_points(paragraph)),
+        statements=_inside(chunk, (each for paragraph in paragraphs for each in _statements(paragraph))),
+        points=_inside(chunk, (each for paragraph in paragraphs for each in _numbered_points(paragraph))),
+        list_points=_inside(chunk, (each for paragraph in paragraphs for each in _list_points(paragraph))),
         whole_paragraphs=tuple(
             (each.citation, " ".join(block.text for block in each.blocks))
             for each in paragraphs
@@ -125,8 +130,13 @@ def read(chunk: Chunk) -> Provision | None:
     )
 
 
+def _inside(chunk: Chunk, found: Iterable[_Cited]) -> tuple[_Cited, ...]:
+    """Those that the chunk's own citation covers: what it repeats of the chunk before is that one's."""
+    return tuple(each for each in found if re.match(rf"{re.escape(chunk.citation)}(?!\w)", each.citation))
+
+
 def _paragraphs(chunk: Chunk, article: str, head: str, title: str) -> Iterator[_Paragraph]:
-    lines = [line.strip() for line in chunk.text.splitlines() if line.strip()]
+    lines = [line.strip() for line in without_notes(chunk.text).splitlines() if line.strip()]
     begins = lines[:1] == [head]
     if begins:
         lines = _without_title(lines[1:], title)
@@ -168,19 +178,30 @@ def _compact(text: str) -> str:
 def _blocks(lines: list[str], number: int | None) -> Iterator[_Block]:
     """Lines joined to blocks: a new one begins at a marker, or at a capital after the end of a sentence.
 
+    The rows of a table give a block without text, which is not whole.
+
     Args:
         lines: without head and title.
         number: of the paragraph before them, 0 where they begin the article, None where it is unknown.
     """
     current: _Block | None = None
+    whole = True
     for line in lines:
+        if line.startswith(TABLE_ROW):
+            # Nothing goes on across a table, no sentence and no list.
+            if current is not None:
+                yield current
+            yield _Block("", whole=False)
+            current, whole = None, False
+            continue
         started = _started(line, number)
         if started is None and current is not None and not (current.text[-1] in ".:;" and not line[0].islower()):
             current.text += f" {line}"
             continue
         if current is not None:
             yield current
-        current = started or _Block(line)
+        current = started or _Block(line, whole=whole)
+        whole = True
         if current.paragraph is not None:
             number = int(current.paragraph.rstrip("abcdefghijklmnopqrstuvwxyz"))
     if current is not None:

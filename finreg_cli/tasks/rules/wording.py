@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from finreg_cli.domain.notes import has_mark
 from finreg_cli.tasks.rules.provisions import Statement
 
 MOST_SENTENCE_WORDS = 60
@@ -195,6 +196,7 @@ def is_sound(statement: Statement) -> bool:
         and text.count("(") == text.count(")")
         and not _ANAPHORIC_START.match(text)
         and not _UNSOUND.search(text)
+        and not has_mark(text)
         and not _points_back(text)
     )
 
