@@ -11,7 +11,7 @@ FINREG := $(BIN)/finreg
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-leases leases test test-slow lint bench clean ingest generate finetune evaluate all doctor status
+.PHONY: help demo demo-leases leases test test-slow lint bench bench-ingest bench-generate clean ingest generate finetune evaluate all doctor status
 
 help: ## this list
 	@grep -hE '^[a-z-]+( [a-z-]+)*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,13 @@ lint: $(VENV)/.dev ## ruff, mypy and the import contracts
 
 bench: $(VENV)/.dev ## every benchmark, with what it is compared to in the same run
 	$(BIN)/python benchmarks/help_startup.py
+
+bench-ingest: $(VENV)/.dev ## reading PDFs beside other readers, which it installs on first use: a quarter of an hour
+	$(FINREG) models pull
+	$(BIN)/python benchmarks/ingest.py
+
+bench-generate: $(VENV)/.dev ## an endpoint driven by finreg, a bare client and other generators, installed on first use: 45 minutes
+	$(BIN)/python benchmarks/generate.py
 
 ingest generate finetune evaluate all doctor status: $(VENV)/.train ## one stage (or check) with CONFIG=...
 	$(FINREG) $@ --config $(CONFIG)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -47,6 +47,24 @@ class ExtractWith(StrEnum):
     base = "base"
     generator = "generator"
     judge = "judge"
+
+
+class ExportFormat(StrEnum):
+    rows = "rows"
+    messages = "messages"
+    prompt_completion = "prompt-completion"
+    alpaca = "alpaca"
+    sharegpt = "sharegpt"
+
+
+class ExportSplit(StrEnum):
+    train = "train"
+    validation = "validation"
+
+
+class FetchFormat(StrEnum):
+    pdf = "pdf"
+    html = "html"
 
 
 class Template(StrEnum):
@@ -217,8 +235,10 @@ class _StageReport:
 
         return run
 
-    def failed(self, status: str, error: dict[str, str]) -> dict[str, Any]:
-        self._add(status, {}, {}, error)
+    def failed(self, status: str, error: dict[str, str], counts: dict[str, Any]) -> dict[str, Any]:
+        self._add(status, counts, {}, error)
+        if counts:
+            self._console.summary(f"{self._stage} (not finished)", self.seconds, counts, {}, ())
         return self.as_json()
 
     def as_json(self) -> dict[str, Any]:
@@ -249,7 +269,9 @@ class _StageReport:
 
 
 def _conduct(
-    console: Console, body: Callable[[], dict[str, Any]], failed: Callable[[str, dict[str, str]], dict[str, Any]]
+    console: Console,
+    body: Callable[[], dict[str, Any]],
+    failed: Callable[[str, dict[str, str], dict[str, Any]], dict[str, Any]],
 ) -> NoReturn:
     """Runs a command's body; prints its JSON (or that of its failure) where asked, and exits with the right code."""
     try:
@@ -257,11 +279,14 @@ def _conduct(
             report = body()
         exit_code = OK if report["status"] == "ok" else FAILED
     except (KeyboardInterrupt, Exception) as raised:
+        if isinstance(raised, KeyboardInterrupt):
+            _ignore_interrupts()
         status, exit_code, error = _ending(raised)
         if console.verbose:
             console.traceback()
         console.error(error)
-        report = failed(status, {"class": type(error).__name__, "message": error.message, "remedy": error.remedy})
+        described = {"class": type(error).__name__, "message": error.message, "remedy": error.remedy}
+        report = failed(status, described, error.counts)
     if console.json:
         print(json.dumps(report, ensure_ascii=False, default=str))
     raise typer.Exit(exit_code)
@@ -282,6 +307,12 @@ def _ending(raised: BaseException) -> tuple[str, int, errors.FinregError]:
     # A fault of ours, or of a library that no edge translated.
     message = f"unexpected {type(raised).__name__}: {raised}"
     return "failed", FAILED, errors.FinregError(message, "run it again with -v for the traceback, and report it")
+
+
+def _ignore_interrupts() -> None:
+    """The command is ending already: another Ctrl-C must not change how it says so, or its exit code."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
 
 
 @contextmanager
@@ -343,10 +374,10 @@ def doctor(
         from finreg_cli.doctor import examine
 
         findings = examine(configuration.load(config, overrides or ()))
-        console.table(
-            ("", "what", "found", "what to do"),
-            [(each.level, each.subject, each.message, each.remedy or "") for each in findings],
-        )
+        for each in findings:
+            console.print(f"{each.level:7} {each.subject}: {each.message}")
+            if each.remedy:
+                console.print(f"{'':7} next: {each.remedy}")
         fatal = any(each.level == "fatal" for each in findings)
         return {"status": "failed" if fatal else "ok", "findings": [vars(each) for each in findings]}
 
@@ -375,12 +406,28 @@ def status(
             found = survey(loaded, lakehouse, with_lineage=lineage)
         columns = ("table", "rows", "version", "changed")
         console.table(columns, [(each.name, each.rows, each.version, each.changed) for each in found.tables])
+        if found.versions:
+            console.table(
+                ("work", "version", "file", "chunks", "in force"),
+                [
+                    (each.work_id, each.version_date, each.path, each.chunks, "yes" if each.in_force else "no")
+                    for each in found.versions
+                ],
+            )
+        if found.retired:
+            console.print(f"retired: {found.retired} rows whose text is no longer in force; nothing is trained on them")
         for line in found.stale:
             console.print(f"stale: {line}")
         for line in found.lineage:
             console.print(line)
         tables = {each.name: {"rows": each.rows, "version": each.version} for each in found.tables}
-        return {"tables": tables, "stale": found.stale, **({"lineage": found.lineage} if lineage else {})}
+        return {
+            "tables": tables,
+            "versions": [vars(each) for each in found.versions],
+            "retired": found.retired,
+            "stale": found.stale,
+            **({"lineage": found.lineage} if lineage else {}),
+        }
 
     _run_command("status", look, output, verbose)
 
@@ -408,6 +455,87 @@ def show(
         return {"table": table, "rows": rows}
 
     _run_command("show", look, output, verbose)
+
+
+@app.command()
+def diff(
+    old: Annotated[
+        str,
+        typer.Argument(
+            help="A file, or a version in the tables: a document_id, a path, WORK@DATE or WORK (its newest).",
+            metavar="OLD",
+        ),
+    ],
+    new: Annotated[
+        str | None, typer.Argument(help="The same; left out: the two newest versions of the work OLD.", metavar="[NEW]")
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    rows: Annotated[bool, typer.Option("--rows", help="Also which rows of qa_dataset hang on what changed.")] = False,
+    output: OutputFormat = Output.text,
+    verbose: Verbose = False,
+) -> None:
+    """Compare two versions of a regulation, article by article."""
+
+    def compare(console: Console) -> dict[str, Any]:
+        from finreg_cli import config as configuration
+        from finreg_cli import wiring
+        from finreg_cli.stages.diff import difference
+
+        loaded = configuration.load(config, overrides or ())
+        with wiring.open_services(loaded, "diff", console, writes_tables=False) as services:
+            found = difference(services.lakehouse, services.reader, old, new, rows)
+        for warning in found.warnings:
+            console.warn(warning)
+        for line in found.lines():
+            console.print(line)
+        return found.as_json()
+
+    _run_command("diff", compare, output, verbose)
+
+
+@app.command()
+def fetch(
+    documents: Annotated[
+        list[str], typer.Argument(help="CELEX numbers: celex:32013R0575; 02013R0575-20240709", metavar="CELEX...")
+    ],
+    config: ConfigFile = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    language: Annotated[str, typer.Option("--language", "-l", help="Two letters, as EUR-Lex writes them.")] = "EN",
+    formats: Annotated[
+        list[FetchFormat] | None,
+        typer.Option("--format", help="Repeatable, each a file of its own; left out: pdf."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The folder that receives them; else source.path.", metavar="FOLDER")
+    ] = None,
+    output: OutputFormat = Output.text,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Download official documents of the European Union, with checksum and source in sources.json."""
+
+    def download(console: Console) -> dict[str, Any]:
+        from finreg_cli import config as configuration
+        from finreg_cli import wiring
+
+        loaded = configuration.load(config, overrides or ())
+        wanted: list[Literal["pdf", "html"]] = [each.value for each in formats or [FetchFormat.pdf]]
+        fetched = wiring.fetch_documents(loaded, documents, to, language, wanted, console)
+        columns = ("file", "state", "bytes", "sha256")
+        console.table(columns, [(str(each.path), each.state, each.bytes, each.sha256[:16]) for each in fetched])
+        if fetched:
+            console.print(f"recorded in {fetched[0].path.parent / 'sources.json'}; next: finreg ingest -c {config}")
+        states = [each.state for each in fetched]
+        return {
+            "counts": {
+                "files": len(states),
+                **{state: states.count(state) for state in ("new", "changed", "unchanged")},
+            },
+            "files": [vars(each) for each in fetched],
+        }
+
+    _run_command("fetch", download, output, verbose, quiet)
 
 
 @app.command()
@@ -453,6 +581,82 @@ def _write_json(file: Path, value: Any) -> None:
         raise errors.StageFailed(f"cannot write {file}: {error.strerror}", "name another file with -f") from None
 
 
+@app.command()
+def export(
+    table: Annotated[str, typer.Argument(help="A table's name, as 'finreg status' lists them.", metavar="TABLE")],
+    file: Annotated[Path, typer.Argument(help="Where to write it: .jsonl, .parquet or .csv.", metavar="FILE")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    form: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            "--format",
+            help="rows: the table's own columns; the others: what trainers take. Left out: messages where the table "
+            "holds rows to train on; rows for any other, for CSV and with --columns.",
+        ),
+    ] = None,
+    split: Annotated[
+        ExportSplit | None, typer.Option("--split", help="Left out: train for a trainer's format, both for rows.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            help="Only these, in this order; with a trainer's --format they stand beside its own.",
+            metavar="A,B",
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where", help="Only such rows. Repeatable: all columns hold, any value of one.", metavar="COLUMN=VALUE"
+        ),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=0, help="Of the table; left out: the latest.", metavar="N")
+    ] = None,
+    include_retired: Annotated[
+        bool, typer.Option("--include-retired", help="Also rows whose text is no longer in force (rows only).")
+    ] = False,
+    include_not_trainable: Annotated[
+        bool,
+        typer.Option("--include-not-trainable", help="Also rows whose endpoint forbids training on its outputs."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    output: OutputFormat = Output.text,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a table as a file that other tools and trainers take, with its provenance beside it."""
+
+    def write(console: Console) -> dict[str, Any]:
+        from finreg_cli import config as configuration
+        from finreg_cli import wiring
+        from finreg_cli.stages.export import Selection
+        from finreg_cli.stages.export import export as export_table
+
+        selection = Selection(
+            form=form.value if form else None,
+            split=split.value if split else None,
+            columns=[name.strip() for name in columns.split(",")] if columns else [],
+            where=where or [],
+            version=version,
+            include_retired=include_retired,
+            include_not_trainable=include_not_trainable,
+        )
+        loaded = configuration.load(config, overrides or ())
+        with wiring.open_services(loaded, "export", console, writes_tables=False) as services:
+            lakehouse = services.lakehouse
+            made = export_table(loaded, lakehouse, table, file, selection, lambda: services.reading, console, force)
+        for warning in made.warnings:
+            console.warn(warning)
+        for line in made.lines():
+            console.print(line)
+        return made.as_json()
+
+    _run_command("export", write, output, verbose, quiet)
+
+
 @models_app.command("pull")
 def pull(
     name: Annotated[str, typer.Argument(help="The model's name.")] = "smollm2-135m-instruct",
@@ -486,7 +690,7 @@ def _run_command(
     _conduct(
         console,
         lambda: head | body(console),
-        lambda status, error: {"stage": name, "status": status, "error": error},
+        lambda status, error, _: {"stage": name, "status": status, "error": error},
     )
 
 

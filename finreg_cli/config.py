@@ -13,14 +13,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from finreg_cli.domain.extraction import Schema
 from finreg_cli.errors import ConfigError
 
-Kind = Literal["requirement", "definition", "threshold", "deadline", "procedure", "unanswerable", "fact", "comparison"]
+Kind = Literal[
+    "requirement",
+    "definition",
+    "threshold",
+    "deadline",
+    "procedure",
+    "unanswerable",
+    "fact",
+    "comparison",
+    "cross_article",
+]
 ContextMode = Literal["with", "without"]
 Task = Literal["regulation_qa", "structured_extraction"]
 ModelRole = Literal["base", "tuned", "generator", "judge"]
@@ -63,7 +73,13 @@ class Source(Section):
     """The documents."""
 
     path: str = Field(
-        "data/regulations", description="a file, a folder or a glob; of labelled documents also table:NAME"
+        "data/regulations",
+        description="a file, a folder, a glob or a URL (s3://...); of labelled documents also table:NAME",
+    )
+    fetch_from: str = Field(
+        "https://publications.europa.eu",
+        description="the repository of finreg fetch, or a mirror of it",
+        json_schema_extra=QUESTIONS,
     )
     labels: str | None = Field(
         None, description="JSONL or CSV with the labels of a folder's documents", json_schema_extra=EXTRACTION
@@ -165,6 +181,14 @@ class Generate(Section):
         0.1, ge=0, lt=1, description="the share of articles that only evaluate sees", json_schema_extra=QUESTIONS
     )
     prompts: Path | None = Field(None, description="a folder whose *.md replace the prompts of the same name")
+    audience: str = Field(
+        "people who prepare supervisory reports at banks",
+        description="whom the questions are for; a parameter of the prompts",
+        json_schema_extra=QUESTIONS,
+    )
+    language: str = Field(
+        "English", description="what the rows are written in; a parameter of the prompts", json_schema_extra=QUESTIONS
+    )
     rounds: int = Field(1, ge=0, description="synthetic rounds, one more model each", json_schema_extra=EXTRACTION)
     documents_per_seed: int = Field(
         1, ge=1, description="synthetic documents from one labelled document and round", json_schema_extra=EXTRACTION
@@ -183,6 +207,12 @@ class Generate(Section):
         return kinds
 
 
+def _a_name_and_not_a_secret(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("is the NAME of an environment variable, never the key itself")
+    return name
+
+
 class Price(Section):
     """Per million tokens, in the currency of ``budget.money``."""
 
@@ -190,16 +220,48 @@ class Price(Section):
     output: float = Field(ge=0)
 
 
-class Endpoint(Section):
-    """A language model behind an OpenAI-compatible URL."""
+VariableName = Annotated[str, AfterValidator(_a_name_and_not_a_secret)]
 
-    provider: Literal["openai"] = Field("openai", description="any OpenAI-compatible URL: vLLM, Ollama, a gateway")
-    model: str = Field(description="the name that the endpoint knows the model by")
-    base_url: str | None = Field(None, description="up to and with /v1")
-    api_key_env: str | None = Field(None, description="the NAME of the environment variable that holds the key")
+
+class Tls(Section):
+    """How an HTTPS endpoint is trusted, and how we show who we are."""
+
+    ca_file: Path | None = Field(None, description="PEM file of the authorities to trust; null: the system's")
+    client_cert: Path | None = Field(None, description="PEM file of our certificate, where the endpoint asks for one")
+    client_key: Path | None = Field(None, description="PEM file of its key; null: it stands in client_cert")
+    verify: bool = Field(True, description="false trusts whoever answers: for a test on your own network only")
+
+
+_UNREAD = {
+    "openai": {"profile"},
+    "databricks": {"base_url", "api_key_env"},
+    "embedded": {"base_url", "api_key_env", "profile", "headers", "headers_env", "proxy", "tls"},
+}
+"""Keys that a provider does not read."""
+
+
+class Endpoint(Section):
+    """A language model: behind an OpenAI-compatible URL, in a Databricks workspace, or in a file."""
+
+    provider: Literal["openai", "databricks", "embedded"] = Field(
+        "openai",
+        description="openai: any compatible URL (vLLM, Ollama, a gateway); databricks: a workspace; embedded: a GGUF",
+    )
+    model: str = Field(description="the name that the endpoint knows the model by; embedded: the path of a GGUF file")
+    base_url: str | None = Field(None, description="up to and with /v1 (provider openai)")
+    api_key_env: VariableName | None = Field(
+        None, description="the NAME of the environment variable that holds the key"
+    )
+    profile: str | None = Field(None, description="of ~/.databrickscfg (provider databricks); null: the environment's")
+    headers: dict[str, str] = Field({}, description="sent with each request; nothing secret")
+    headers_env: dict[str, VariableName] = Field({}, description="header -> the NAME of the variable with its value")
+    proxy: str | None = Field(None, description="http://HOST:PORT; null: HTTPS_PROXY and NO_PROXY of the environment")
+    tls: Tls = Tls()
     temperature: float | None = Field(0.9, ge=0, description="null: not sent")
     max_tokens: int = Field(1024, ge=16, description="the most tokens of one reply; the budget reserves them")
-    max_concurrency: int = Field(16, ge=1, description="requests in flight")
+    max_concurrency: int = Field(16, ge=1, description="the most requests in flight; fewer while it says 429 or 503")
+    requests_per_minute: int | None = Field(None, ge=1, description="null: no limit of ours")
+    tokens_per_minute: int | None = Field(None, ge=1, description="input and output together; null: no limit of ours")
     window_tokens: int | None = Field(
         None,
         ge=64,
@@ -210,12 +272,15 @@ class Endpoint(Section):
     price: Price | None = None
     outputs_may_train: bool = Field(True, description="whether the endpoint's terms allow training on its outputs")
 
-    @field_validator("api_key_env")
-    @classmethod
-    def _a_name_and_not_a_key(cls, name: str | None) -> str | None:
-        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError("is the NAME of an environment variable, never the key itself")
-        return name
+    @model_validator(mode="after")
+    def _says_where_it_is(self) -> Endpoint:
+        # No default: a forgotten address must not send the source's text to somebody else.
+        if self.provider == "openai" and not self.base_url:
+            raise ValueError("base_url is missing: the address of the endpoint up to and with /v1")
+        for name in sorted(_UNREAD[self.provider] & self.model_fields_set):
+            if getattr(self, name) != type(self).model_fields[name].get_default():
+                raise ValueError(f"{name} means nothing to provider {self.provider}")
+        return self
 
 
 class Endpoints(Section):
@@ -322,7 +387,10 @@ class Config(Section):
     @model_validator(mode="after")
     def _llm_needs_a_generator(self) -> Config:
         if self.generate.method == "llm" and self.endpoints.generator is None:
-            raise ValueError("generate.method is llm, but endpoints.generator is not configured")
+            raise ValueError(
+                "generate.method is llm, but endpoints.generator is not configured, such as "
+                "endpoints: {generator: {model: NAME, base_url: 'http://localhost:8000/v1'}}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -511,7 +579,7 @@ def _remedy(error: ValidationError, path: Path) -> str:
         if problem["type"] == "extra_forbidden":
             known = ", ".join(known_keys(problem["loc"][:-1]))
             return f"known there: {known}"
-    return f"correct it in {path} or with --set; 'finreg init' prints every key with its meaning"
+    return f"correct it in {path} or with --set; 'finreg init -' prints every key with its meaning"
 
 
 def known_keys(location: Sequence[str | int]) -> list[str]:

@@ -13,7 +13,9 @@ from typing import Literal
 
 from finreg_cli import wiring
 from finreg_cli.config import Config
+from finreg_cli.domain.records import GENERATED_LEASES, QA_DATASET
 from finreg_cli.errors import FinregError
+from finreg_cli.lakehouse.base import Where
 
 NEEDED_BYTES = 3 * 1024**3
 """A demo leaves about 1.5 GB: base and tuned weights, their GGUF, checkpoints."""
@@ -39,6 +41,7 @@ def examine(config: Config) -> list[Finding]:
         ("base model", _base_model),
         ("training", _training),
         ("endpoints", _endpoints),
+        ("permission to train", _permission_to_train),
         ("tracking", _tracking),
     ]
     findings = [Finding("ok", "configuration", f"task {config.task}, method {config.generate.method}")]
@@ -54,9 +57,9 @@ def _source(config: Config) -> Iterator[Finding]:
     if config.task == "structured_extraction":
         yield from _labelled_source(config)
         return
-    from finreg_cli.stages.ingest import find_files
+    from finreg_cli.stages.ingest_plan import find_files, sources_folder
 
-    files = find_files(config.source.path).files
+    files = find_files(config.source.path, sources_folder(config), download=False).files
     yield Finding("ok", "source", f"{len(files)} files in {config.source.path}")
 
 
@@ -136,6 +139,29 @@ def _endpoints(config: Config) -> Iterator[Finding]:
             yield Finding("ok", f"endpoint {name}", probe(name, endpoint))
         except FinregError as error:
             yield Finding("fatal", f"endpoint {name}", error.message, error.remedy)
+        if not endpoint.tls.verify:
+            message = f"endpoints.{name}.tls.verify is false: whoever answers is trusted with the key and the texts"
+            yield Finding("warning", f"endpoint {name}", message, f"set endpoints.{name}.tls.ca_file instead")
+
+
+def _permission_to_train(config: Config) -> Iterator[Finding]:
+    """What finetune would make of rows that an endpoint wrote whose terms forbid to train on them."""
+    generator = config.endpoints.generator
+    if generator is None or generator.outputs_may_train:
+        return
+    from finreg_cli.llm.served import recorded_name
+
+    subject, key = "permission to train", "endpoints.generator.outputs_may_train is false"
+    if config.generate.method == "llm":
+        message = f"{key}: finetune leaves out what {recorded_name(generator)} writes"
+        yield Finding("warning", subject, message, "take another endpoint for rows to train on, or only evaluate them")
+    table = QA_DATASET if config.task == "regulation_qa" else GENERATED_LEASES
+    where: Where = {"model": recorded_name(generator), "outputs_may_train": True}
+    with wiring.open_lakehouse(config) as lakehouse:
+        rows = lakehouse.count(table, where) if lakehouse.exists(table) else 0
+    if rows:
+        message = f"{key}, but {rows} of its rows in {table.name} were recorded as allowed: finetune uses them"
+        yield Finding("warning", subject, message, "set schema to a new name, and run 'finreg all' into that")
 
 
 def _tracking(config: Config) -> Iterator[Finding]:

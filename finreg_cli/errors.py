@@ -21,6 +21,8 @@ The exit codes themselves live in ``finreg_cli.cli``, the only place that ends t
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class FinregError(Exception):
     """An error with its remedy.
@@ -28,12 +30,16 @@ class FinregError(Exception):
     Args:
         message: what is wrong and where, with the offending value.
         remedy: what to do next, a command where there is one.
+
+    Attributes:
+        counts: what the stage had finished and used when it ended, where it says so.
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.counts: dict[str, Any] = {}
 
 
 class ConfigError(FinregError):

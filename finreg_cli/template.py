@@ -67,8 +67,10 @@ def _section(model: type[BaseModel], values: Mapping[str, Any], task: str, depth
 
 def _endpoint(key: str, field: FieldInfo, task: str, indent: str) -> Iterator[str]:
     """An endpoint costs money, so it comes commented out."""
-    yield f"{indent}{key}: null{_comment(field.description)}"
-    if key == "generator":
+    if key != "generator":
+        yield f"{indent}{key}: null{_comment(field.description)}"
+    else:
+        yield f"{indent}# {key}:{_comment(field.description)}"
         for name, each in Endpoint.model_fields.items():
             if of_another_task(each, task):
                 continue
@@ -86,6 +88,8 @@ def _nested(field: FieldInfo) -> type[BaseModel] | None:
 def _flow(value: Any) -> str:
     if isinstance(value, Path):
         value = str(value)
+    elif isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
     text = yaml.safe_dump(value, default_flow_style=True, width=1_000, allow_unicode=True, sort_keys=False)
     return text.removesuffix("...\n").strip()
 

@@ -21,11 +21,13 @@ from finreg_cli.lakehouse.lock import hold
 from finreg_cli.stages.base import Run, StageResult
 
 if TYPE_CHECKING:
-    from finreg_cli.documents.base import DocumentReader, LabelledSource
+    from finreg_cli.documents.base import DocumentReader, LabelledSource, ReadFile, SourceFile, UnreadableFile
+    from finreg_cli.documents.fetch import Fetched, Format
     from finreg_cli.domain.records import FinetuneRun
     from finreg_cli.llm.base import Answerer, DocumentWriter, RowWriter
     from finreg_cli.llm.budget import Budget
     from finreg_cli.llm.cache import RequestCache
+    from finreg_cli.llm.estimating import Expectation
     from finreg_cli.reports.html import HtmlReports
     from finreg_cli.stages.extract_files import ExtractedFile
     from finreg_cli.tasks.structured_extraction import Reading
@@ -111,7 +113,7 @@ class Services:
     def _ingest(self) -> StageResult:
         from finreg_cli.stages.ingest import ingest
 
-        return ingest(self._run, self.lakehouse, self.reader)
+        return ingest(self._run, self.lakehouse, _LateReader(lambda: self.reader))
 
     def _generate(self, resplit: bool) -> StageResult:
         from finreg_cli.stages.generate import generate
@@ -197,7 +199,7 @@ class Services:
             return None
         from finreg_cli.llm.synthesis import SynthesisWriter
 
-        return SynthesisWriter(self._config, self.cache, self.budget)
+        return SynthesisWriter(self._config, self.cache, self.budget, expectation=self._expectation)
 
     # --- both ---
 
@@ -234,7 +236,16 @@ class Services:
             return None
         from finreg_cli.llm.chains import ChainWriter
 
-        return ChainWriter(self._config, self.cache, self.budget)
+        return ChainWriter(self._config, self.cache, self.budget, expectation=self._expectation)
+
+    @cached_property
+    def _expectation(self) -> Expectation:
+        """What a dry run expects: counts of the configured tokenizer, replies as long as those in the cache."""
+        from finreg_cli.documents.tokens import TokenCounter
+        from finreg_cli.llm.estimating import Expectation
+        from finreg_cli.training.fetched import tokenizer_path
+
+        return Expectation(TokenCounter(tokenizer_path(self._config.ingest.tokenizer)), self.cache.mean_output_tokens)
 
     @cached_property
     def cache(self) -> RequestCache:
@@ -278,6 +289,39 @@ class Services:
 
         endpoint = getattr(self._config.endpoints, role)
         return EndpointAnswerer(role, endpoint, self.cache, self.budget)
+
+
+class _LateReader:
+    """A `DocumentReader` that is made when there is something to read, for most runs read nothing."""
+
+    def __init__(self, make: Callable[[], DocumentReader]) -> None:
+        self._make = make
+
+    def read(self, files: Sequence[SourceFile]) -> Iterator[ReadFile | UnreadableFile]:
+        return self._make().read(files)
+
+
+def fetch_documents(
+    config: Config,
+    numbers: Sequence[str],
+    folder: Path | None,
+    language: str,
+    formats: Sequence[Format],
+    console: Console,
+) -> list[Fetched]:
+    """Official documents into a folder, or into the source folder."""
+    from finreg_cli.documents.fetch import fetch, parse_celex
+
+    place = folder or Path(config.source.path)
+    if folder is None and not place.is_dir():
+        raise ConfigError(f"source.path {place} is no folder, so nothing can be put there", "name one: --to FOLDER")
+    for number in numbers:
+        parse_celex(number)  # all, before the first is downloaded
+    fetched: list[Fetched] = []
+    for number in numbers:
+        console.note(f"fetching {number} ({', '.join(formats)}, {language})")
+        fetched += fetch(number, place, language=language, formats=formats, base_url=config.source.fetch_from)
+    return fetched
 
 
 def labelled_source(config: Config) -> LabelledSource:

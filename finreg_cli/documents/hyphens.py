@@ -14,7 +14,7 @@ _TAIL = re.compile(r"(?P<before>(?:[^\W_]+-)*)(?P<left>[^\W_]+)$")
 _HEAD = re.compile(r"(?P<right>[^\W_]*)(?P<after>(?:-[^\W_]+)*)")
 _LONGEST_WORD = 48  # characters: what is looked at before a hyphen
 _COMMA_WITHIN = re.compile(r"([^\W\d_]{2,})([,;])(?=([^\W\d_]{2,}))")
-_RUN_TOGETHER = re.compile(rf"[^\W\d_]*(?:{LOST_BLANK}[^\W\d_]*)+")
+_RUN_TOGETHER = re.compile(rf"[^\W\d_]*(?:{LOST_BLANK}[^\W\d_]*)+(?:-[^\W\d_]+)*")
 
 _HYPHENATED = frozenset(
     ("non", "self", "cross", "ex", "quasi", "well", "one", "two", "three", "four", "five", "six", "ten", "half")

@@ -30,8 +30,8 @@ from finreg_cli.domain.legal_structure import Bookmark
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _UNKNOWN = re.compile("[\ufffe\x02]")
-_WORD = re.compile(r"[^\W\d_]{5,}")  # shorter ones are no two words
-_LOST_BLANK = 0.13  # em: letters of a word stand closer
+_WORD = re.compile(r"[^\W\d_]{4,}")  # shorter ones are no two words
+_LOST_BLANK = 0.1  # em: letters of a word stand closer
 _WORD_GAP = 0.25  # em: in letter-spaced heads the gap between words is 0.44 em, within a word 0
 _CELL_GAP = 0.9  # em: a justified line's blanks are narrower, nearly always
 _WIDEST_BLANK = 3.5  # em: in a justified line of few words
@@ -81,17 +81,21 @@ class PdfiumEngine:
     @contextmanager
     def _glyphs(self, index: int) -> Iterator[_Glyphs]:
         """The characters of a page, counted from 0."""
+        # Raw, as the objects of the helpers and their finalizers cost as much as a tenth of a page's text.
+        page = pdfium.FPDF_LoadPage(self._pdf.raw, index)
+        textpage = pdfium.FPDFText_LoadPage(page) if page else None
         try:
-            page = self._pdf[index]
-            textpage = page.get_textpage()
-        except pypdfium2.PdfiumError as error:
-            raise ReadError("parse", f"page {index + 1}: {error}") from error
-        width, height = page.get_size()
-        if pdfium.FPDFPage_GetRotation(page.raw) % 2:
-            width, height = height, width  # the coordinates of the text are those of the page before it is turned
-        yield _Glyphs(page.raw, textpage.raw, width, height)
-        textpage.close()
-        page.close()
+            if not textpage:
+                raise ReadError("parse", f"page {index + 1}: cannot be loaded")
+            width, height = pdfium.FPDF_GetPageWidthF(page), pdfium.FPDF_GetPageHeightF(page)
+            if pdfium.FPDFPage_GetRotation(page) % 2:
+                width, height = height, width  # the coordinates of the text are those of the page before it is turned
+            yield _Glyphs(page, textpage, width, height)
+        finally:
+            if textpage:
+                pdfium.FPDFText_ClosePage(textpage)
+            if page:
+                pdfium.FPDF_ClosePage(page)
 
     def close(self) -> None:
         self._pdf.close()
@@ -435,12 +439,14 @@ class _Page:
         self._seen.update(words)
         if all(self._seen[word] > _RARE for word in words):
             return ()
-        gaps = [
-            gap
-            for word in _WORD.finditer(content)
-            if self._seen[word.group().lower()] <= _RARE
-            for gap in self._gaps_within(position, word.start(), word.end())
-        ]
+        gaps: list[int] = []
+        for found in _WORD.finditer(content):
+            word = found.group().lower()
+            if self._seen[word] <= _RARE:
+                within = list(self._gaps_within(position, found.start(), found.end()))
+                if within:
+                    self._seen[word] = 0  # what is two words once is likely to be so again
+                    gaps += within
         return tuple(len(printed(content, 0, gap, marks)) for gap in gaps)
 
     def _gaps_within(self, position: int, start: int, end: int) -> Iterator[int]:

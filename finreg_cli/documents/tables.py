@@ -47,7 +47,7 @@ def find(lines: Sequence[Line]) -> list[Line | Row]:
 # --- Ruled tables: the engine says which cell a line stands in --------------------------------------------------------
 
 _MOST_LINES_IN_CELL = 4  # of a table whose rows no rules part; in a cell of more lines, blank lines part paragraphs
-_FEWEST_IN_STEP = 3  # printed lines; two may well be wrapped ones
+_FEWEST_IN_STEP = 4  # printed lines; those of two headings may well be wrapped alike
 
 
 def ruled(lines: Sequence[Line]) -> list[Line | Row]:
@@ -94,8 +94,8 @@ _PlacedLine = tuple[int, Line]  # with its column
 
 
 def _parted(row: Sequence[_PlacedLine]) -> list[list[_PlacedLine]]:
-    """A ruled row as the printed rows within it, where blank strips part these or its cells run in step."""
-    for farthest, are_rows in ((_PITCH, _are_rows), (0.1, _are_in_step)):
+    """A ruled row as the printed rows within it, where its cells run in step or blank strips part these."""
+    for farthest, are_rows in ((0.1, _are_in_step), (_PITCH, _are_rows)):
         parts = _by_distance(row, farthest)
         if len(parts) > 1 and are_rows(parts):
             return parts
@@ -128,9 +128,9 @@ def _are_rows(parts: Sequence[Sequence[_PlacedLine]]) -> bool:
 def _are_in_step(parts: Sequence[Sequence[_PlacedLine]]) -> bool:
     """Whether each printed line has all the columns, and but a word or two in the first one."""
     columns = {column for part in parts for column, _ in part}
-    first = [" ".join(line.text for column, line in part if column == min(columns)) for part in parts]
+    first = [" ".join(line.text for column, line in part if column == 0) for part in parts]
     return (
-        len(columns) > 1
+        {0} < columns
         and len(parts) >= _FEWEST_IN_STEP
         and all({column for column, _ in part} == columns for part in parts)
         and all(len(text.split()) < 3 for text in first)

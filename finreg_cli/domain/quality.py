@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from finreg_cli.domain.chat_format import ABSTENTION, split_citation
+from finreg_cli.domain.language import foreign
+from finreg_cli.domain.mentions import THAT, THIS, mentions
+from finreg_cli.domain.notes import has_mark, without_notes
 from finreg_cli.domain.records import Chunk, QaRow
 
 MOST_QUESTION_WORDS = 70
@@ -31,9 +34,12 @@ _WORDS = re.compile(r"\w+")
 # Thousands in groups of three ("1 000 000"), decimals with a comma (the Official Journal) or a point.
 _NUMBER = re.compile(r"(?<![\w.,])(?:\d{1,3}(?:[ \u00a0]\d{3})+(?!\d)|\d+)(?:[.,]\d+)*")
 _REFERENCE = re.compile(r"\b\d+[a-z]?(?:\(\w{1,6}\))+")
+_MONTH = "(?P<month{}>January|February|March|April|May|June|July|August|September|October|November|December)"
 _DATE = re.compile(
-    r"\b\d{1,2} (?:January|February|March|April|May|June|July|August|September|October|November|December) \d{4}\b"
+    rf"\b(?P<day1>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?{_MONTH.format(1)},? (?P<year1>\d{{4}})\b"
+    rf"|\b{_MONTH.format(2)} (?P<day2>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<year2>\d{{4}})\b"
 )
+_PERCENTAGE = re.compile(r"(?<![\w.,])(\d+(?:[.,]\d+)?)\s*(?:%|per\s?cent\b)")
 _WRITTEN = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _WRITTEN_NUMBER = re.compile(rf"\b(?:{'|'.join(_WRITTEN)})\b", re.IGNORECASE)
 _QUOTED = re.compile('“([^“”]+)”|"([^"]+)"')
@@ -47,64 +53,88 @@ _POINTS_OUTSIDE = re.compile(
 )
 
 
-def check(row: QaRow, chunk: Chunk) -> str | None:
-    """The first filter that the row does not pass, as ``name: detail``; None where it passes all of them."""
-    for name, find in _FILTERS.items():
-        detail = find(row, chunk)
+def check(row: QaRow, source: Chunk, language: str = "English") -> str | None:
+    """The first filter that the row does not pass, as ``name: detail``; None where it passes all of them.
+
+    Args:
+        row: with its question and answer.
+        source: what the row was made from: a chunk, or several as one (`regulation_qa.joined`).
+        language: what the row should be written in, one of `language.LANGUAGES`.
+    """
+    return _first_refusal(FILTERS, row, source, language)
+
+
+def check_question(row: QaRow, source: Chunk, language: str = "English") -> str | None:
+    """As `check`, of a row without an answer yet: before one is paid for."""
+    return _first_refusal(_OF_THE_QUESTION, row, source, language)
+
+
+def _first_refusal(names: Iterable[str], row: QaRow, source: Chunk, language: str) -> str | None:
+    for name in names:
+        detail = _FILTERS[name](row, source, language)
         if detail is not None:
             return f"{name}: {detail}"
     return None
 
 
-def check_blank(row: QaRow, chunk: Chunk) -> str | None:
+def check_blank(row: QaRow, source: Chunk) -> str | None:
     """Why a row need not be written at all, before anything is paid for it: what its chunk could never pass."""
-    suspect = _suspect_source(row, chunk)
-    if suspect:
-        return f"suspect_source: {suspect}"
-    if chunk.has_formula and row.kind == "threshold":
+    if source.suspect_instruction:
+        return f"suspect_source: {_SUSPECT}"
+    if source.has_formula and row.kind == "threshold":
         return "formula: a question on figures from a chunk whose formulas did not survive the PDF"
     return None
 
 
-def _suspect_source(row: QaRow, chunk: Chunk) -> str | None:
-    return "the chunk seems to hold an instruction to a language model" if chunk.suspect_instruction else None
+def _suspect_source(row: QaRow, source: Chunk, language: str) -> str | None:
+    return _SUSPECT if source.suspect_instruction else None
 
 
-def _question_empty(row: QaRow, chunk: Chunk) -> str | None:
+_SUSPECT = "the chunk seems to hold an instruction to a language model"
+
+
+def _question_empty(row: QaRow, source: Chunk, language: str) -> str | None:
     return None if (row.question or "").strip() else "there is no question"
 
 
-def _answer_empty(row: QaRow, chunk: Chunk) -> str | None:
+def _answer_empty(row: QaRow, source: Chunk, language: str) -> str | None:
     return None if _answer_text(row) else "there is no answer"
 
 
-def _question_form(row: QaRow, chunk: Chunk) -> str | None:
+def _question_form(row: QaRow, source: Chunk, language: str) -> str | None:
     question = row.question or ""
     if not question.endswith("?"):
         return f"does not end with a question mark: '{question[-30:]}'"
     return None if question[0].isupper() or not question[0].isalpha() else f"begins in lower case: '{question[:30]}'"
 
 
-def _question_length(row: QaRow, chunk: Chunk) -> str | None:
+def _question_length(row: QaRow, source: Chunk, language: str) -> str | None:
     words = len((row.question or "").split())
     if LEAST_QUESTION_WORDS <= words <= MOST_QUESTION_WORDS:
         return None
     return f"{words} words, not {LEAST_QUESTION_WORDS} to {MOST_QUESTION_WORDS}"
 
 
-def _stands_alone(row: QaRow, chunk: Chunk) -> str | None:
+def _language(row: QaRow, source: Chunk, language: str) -> str | None:
+    for name, text in (("question", row.question or ""), ("answer", _answer_text(row))):
+        if found := foreign(text, language):
+            return f"the {name} is in {found}, not in {language}"
+    return None
+
+
+def _stands_alone(row: QaRow, source: Chunk, language: str) -> str | None:
     found = _POINTS_OUTSIDE.search(row.question or "")
     return f"'{found.group()}' points at something that the question does not name" if found else None
 
 
-def _abstention(row: QaRow, chunk: Chunk) -> str | None:
+def _abstention(row: QaRow, source: Chunk, language: str) -> str | None:
     abstains = row.answer == ABSTENTION
     if row.answerable:
         return "an answerable row abstains" if _letters(row.answer) == _letters(ABSTENTION) else None
     return None if abstains else f"an unanswerable row's answer is exactly '{ABSTENTION}'"
 
 
-def _citation(row: QaRow, chunk: Chunk) -> str | None:
+def _citation(row: QaRow, source: Chunk, language: str) -> str | None:
     if not row.answerable:
         return None
     _, citation = split_citation(row.answer or "")
@@ -112,38 +142,66 @@ def _citation(row: QaRow, chunk: Chunk) -> str | None:
         return "the answer ends in no bracketed citation"
     if citation != row.citation:
         return f"the answer cites '{citation}', the row '{row.citation}'"
-    inside = re.match(rf"{re.escape(chunk.citation)}(?!\w)", citation)
-    return None if inside else f"'{citation}' lies outside '{chunk.citation}'"
+    inside = re.match(rf"{re.escape(source.citation)}(?!\w)", citation)
+    return None if inside else f"'{citation}' lies outside '{source.citation}'"
 
 
-def _answer_length(row: QaRow, chunk: Chunk) -> str | None:
+def _answer_length(row: QaRow, source: Chunk, language: str) -> str | None:
     words = len(_answer_text(row).split())
     return None if words <= MOST_ANSWER_WORDS else f"{words} words, more than {MOST_ANSWER_WORDS}"
 
 
-def _echo(row: QaRow, chunk: Chunk) -> str | None:
+def _echo(row: QaRow, source: Chunk, language: str) -> str | None:
     return "the answer is the question" if _letters(_answer_text(row)) == _letters(row.question) else None
 
 
-def _numbers(row: QaRow, chunk: Chunk) -> str | None:
+def _numbers(row: QaRow, source: Chunk, language: str) -> str | None:
     if not row.answerable:
         return None
     missing = numbers_in(_answer_text(row)) - numbers_in(row.context)
     return f"{_listed(missing)} not in the context" if missing else None
 
 
-def _dates(row: QaRow, chunk: Chunk) -> str | None:
-    missing = set(_DATE.findall(_plain(_answer_text(row)))) - set(_DATE.findall(_plain(row.context)))
+def _percentages(row: QaRow, source: Chunk, language: str) -> str | None:
+    missing = _percentages_in(_answer_text(row)) - _percentages_in(row.context)
+    return f"{_listed({f'{each} %' for each in missing})} not in the context" if missing else None
+
+
+def _dates(row: QaRow, source: Chunk, language: str) -> str | None:
+    missing = _dates_in(_answer_text(row)) - _dates_in(row.context)
     return f"{_listed(missing)} not in the context" if missing else None
 
 
-def _references(row: QaRow, chunk: Chunk) -> str | None:
-    missing = set(_REFERENCE.findall(_answer_text(row))) - set(_REFERENCE.findall(row.context))
+def _references(row: QaRow, source: Chunk, language: str) -> str | None:
+    answer = _answer_text(row)
+    missing = set(_REFERENCE.findall(answer)) - set(_REFERENCE.findall(row.context))
+    # Another number of the context, a percentage or a year, makes no article of it.
+    missing |= {f"{kind} {number}" for kind, number in _provisions_in(answer) - _provisions_in(row.context)}
     return f"{_listed(missing)} not in the context" if missing else None
 
 
-def _quotations(row: QaRow, chunk: Chunk) -> str | None:
-    known = _letters(f"{row.context} {row.question}")
+def _provisions_in(text: str) -> set[tuple[str, str]]:
+    """``("article", "92")`` for each article, annex and recital that is named, also within "Articles 92 to 95"."""
+    found: set[tuple[str, str]] = set()
+    for mention in mentions(_plain(text)):
+        if mention.kind not in ("article", "annex", "recital"):
+            continue
+        for first, last in mention.ranges:
+            found.add((mention.kind, first[0]))
+            if last is not None and len(last) == 1:
+                found |= {(mention.kind, number) for number in _between(first[0], last[0])}
+    return {(kind, number) for kind, number in found if number not in (THIS, THAT)}
+
+
+def _between(first: str, last: str) -> Iterator[str]:
+    yield last
+    if first.isdecimal() and last.isdecimal():
+        yield from map(str, range(int(first), int(last)))
+
+
+def _quotations(row: QaRow, source: Chunk, language: str) -> str | None:
+    # Without footnotes, too: no mark may stand within a quotation.
+    known = _letters(f"{row.context} {row.question}\n{without_notes(row.context)}")
     for found in _QUOTED.finditer(f"{_answer_text(row)} {row.reasoning or ''}"):
         quotation = found.group(1) or found.group(2)
         if len(quotation.split()) >= QUOTED_WORDS and _letters(quotation) not in known:
@@ -151,13 +209,20 @@ def _quotations(row: QaRow, chunk: Chunk) -> str | None:
     return None
 
 
-def _formula(row: QaRow, chunk: Chunk) -> str | None:
-    if chunk.has_formula and row.answerable and numbers_in(_answer_text(row)):
+def _formula(row: QaRow, source: Chunk, language: str) -> str | None:
+    if source.has_formula and row.answerable and numbers_in(_answer_text(row)):
         return "a numeric answer from a chunk whose formulas did not survive the PDF"
     return None
 
 
-_FILTERS: dict[str, Callable[[QaRow, Chunk], str | None]] = {
+def _footnote_mark(row: QaRow, source: Chunk, language: str) -> str | None:
+    for name, text in (("question", row.question), ("answer", row.answer)):
+        if has_mark(text or ""):
+            return f"the {name} shows the mark of a footnote"
+    return None
+
+
+_FILTERS: dict[str, Callable[[QaRow, Chunk, str], str | None]] = {
     "suspect_source": _suspect_source,
     "question_empty": _question_empty,
     "answer_empty": _answer_empty,
@@ -169,13 +234,19 @@ _FILTERS: dict[str, Callable[[QaRow, Chunk], str | None]] = {
     "answer_length": _answer_length,
     "echo": _echo,
     "numbers": _numbers,
+    "percentages": _percentages,
     "dates": _dates,
     "references": _references,
     "quotations": _quotations,
     "formula": _formula,
+    "footnote_mark": _footnote_mark,
+    "language": _language,
 }
 FILTERS = tuple(_FILTERS)
 """The names of the filters, in the order in which they are applied."""
+
+_OF_THE_QUESTION = ("question_empty", "question_form", "question_length", "stands_alone", "footnote_mark", "language")
+"""Those that need no answer."""
 
 
 def numbers_in(text: str) -> set[str]:
@@ -183,6 +254,16 @@ def numbers_in(text: str) -> set[str]:
     digits = {re.sub(r"[ \u00a0]", "", number).replace(",", ".") for number in _NUMBER.findall(text)}
     written = {str(_WRITTEN.index(word.lower()) + 2) for word in _WRITTEN_NUMBER.findall(text)}
     return digits | written
+
+
+def _percentages_in(text: str) -> set[str]:
+    return {number.replace(",", ".") for number in _PERCENTAGE.findall(text)}
+
+
+def _dates_in(text: str) -> set[str]:
+    """The whole dates of a text in one spelling, ``31 December 2014``, however they are written in English."""
+    found = (each.groupdict() for each in _DATE.finditer(_plain(text)))
+    return {" ".join(each[f"{part}1"] or each[f"{part}2"] for part in ("day", "month", "year")) for each in found}
 
 
 def _answer_text(row: QaRow) -> str:

@@ -3,49 +3,81 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import string
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.prompt_values import PromptValue
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from finreg_cli.config import Config, Endpoint
-from finreg_cli.llm.base import Reply, ReplyCache, Usage
-from finreg_cli.llm.budget import Budget, cost
-from finreg_cli.llm.endpoints import RequestFailed, api_key
-from finreg_cli.llm.runner import Asker, Client, Retry, most_input_tokens, opened, plain, request_key
+from finreg_cli.config import Config
+from finreg_cli.llm.base import Reply, ReplyCache
+from finreg_cli.llm.budget import Budget
+from finreg_cli.llm.endpoints import check
+from finreg_cli.llm.estimating import Expectation, Planner, no_usage
+from finreg_cli.llm.runner import Asker, Client, Retry, opened
 from finreg_cli.llm.structured import Form, NamedSchema, Unreadable, read_text
+from finreg_cli.llm.transport import RequestFailed
 
 Value = TypeVar("Value")
-
-FILLER = "x"
-"""What a planned text is made of: see `Planner`."""
 
 
 class RowRejected(Exception):
     """A row can't go on; the message is its reason, ``name: detail``."""
 
 
-class _Model(Runnable[PromptValue, Value], ABC):
+class Prompt(Runnable[Mapping[str, Any], list[BaseMessage]]):
+    """A text with ``{parameters}`` as one message from the user; a brace of the text itself is ``{{`` or ``}}``.
+
+    ``prompt | model`` is one runnable. LangChain's own template and sequence would take 2 ms of processor time a
+    request for callbacks that nobody listens to, which is most of what a request costs us.
+
+    Raises:
+        ValueError: the text is no template.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.input_variables = sorted(_parameters_in(text))
+
+    def invoke(self, input: Mapping[str, Any], config: RunnableConfig | None = None, **_: Any) -> list[BaseMessage]:
+        return [HumanMessage(self._text.format_map(input))]
+
+    def __or__(self, other: Any) -> Any:
+        return Step(self, other) if isinstance(other, Model) else super().__or__(other)
+
+
+def _parameters_in(text: str) -> Iterator[str]:
+    """The parameters of a template, each name once or more.
+
+    Raises:
+        ValueError: a brace is not closed, or holds something else than a name.
+    """
+    for _, name, form, conversion in string.Formatter().parse(text):
+        if name is None:
+            continue
+        if not name.isidentifier() or form or conversion:
+            raise ValueError(f"'{{{name}}}' is no parameter")
+        yield name
+
+
+class Model(Runnable[list[BaseMessage], Value], ABC):
     """Asks one endpoint; the sample number is taken from ``config["configurable"]["sample"]``."""
 
     def __init__(self, asker: Asker, schema: NamedSchema | None) -> None:
         self._asker = asker
         self._schema = schema
 
-    def invoke(self, input: PromptValue, config: RunnableConfig | None = None, **kwargs: Any) -> Value:
+    def invoke(self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any) -> Value:
         return asyncio.run(self.ainvoke(input, config, **kwargs))
 
-    async def ainvoke(self, input: PromptValue, config: RunnableConfig | None = None, **kwargs: Any) -> Value:
-        sample = (config or {}).get("configurable", {}).get("sample", 0)
-        return await self._answer(input.to_messages(), sample)
+    async def ainvoke(self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any) -> Value:
+        return await self.answer(input, _sample(config))
 
     @abstractmethod
-    async def _answer(self, messages: list[BaseMessage], sample: int) -> Value: ...
+    async def answer(self, messages: list[BaseMessage], sample: int) -> Value: ...
 
     async def _ask(self, messages: list[BaseMessage], sample: int) -> Reply:
         try:
@@ -54,25 +86,44 @@ class _Model(Runnable[PromptValue, Value], ABC):
             raise RowRejected(f"endpoint: {failed.message}") from failed
 
 
-class StructuredModel(_Model[Value], Generic[Value]):
+class Step(Runnable[Mapping[str, Any], Value]):
+    """A prompt and the model that it is put to: what ``prompt | model`` gives."""
+
+    def __init__(self, prompt: Prompt, model: Model[Value]) -> None:
+        self._prompt = prompt
+        self._model = model
+
+    def invoke(self, input: Mapping[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> Value:
+        return asyncio.run(self.ainvoke(input, config, **kwargs))
+
+    async def ainvoke(self, input: Mapping[str, Any], config: RunnableConfig | None = None, **kwargs: Any) -> Value:
+        return await self._model.answer(self._prompt.invoke(input), _sample(config))
+
+
+def _sample(config: RunnableConfig | None) -> int:
+    sample: int = (config or {}).get("configurable", {}).get("sample", 0)
+    return sample
+
+
+class StructuredModel(Model[Value]):
     """Gives values of a form: asks, reads, and asks once more if it can't read.
 
     Raises:
         RowRejected: the second reply can't be read either, or a request failed for good.
     """
 
-    def __init__(self, asker: Asker, form: Form[Value], repair: Runnable[dict[str, Any], PromptValue]) -> None:
+    def __init__(self, asker: Asker, form: Form[Value], repair: Prompt) -> None:
         super().__init__(asker, form.schema)
         self._form = form
         self._repair = repair
 
-    async def _answer(self, messages: list[BaseMessage], sample: int) -> Value:
+    async def answer(self, messages: list[BaseMessage], sample: int) -> Value:
         reply = await self._ask(messages, sample)
         try:
             return self._form.read(reply.text)
         except Unreadable as first:
-            complaint = await self._repair.ainvoke({"problem": _problem(first, reply), "keys": self._form.keys})
-        again = await self._ask([*messages, AIMessage(reply.text), *complaint.to_messages()], sample)
+            complaint = self._repair.invoke({"problem": _problem(first, reply), "keys": self._form.keys})
+        again = await self._ask([*messages, AIMessage(reply.text), *complaint], sample)
         try:
             return self._form.read(again.text)
         except Unreadable as second:
@@ -80,7 +131,7 @@ class StructuredModel(_Model[Value], Generic[Value]):
             raise RowRejected(f"{name}: {_problem(second, again)}") from second
 
 
-class TextModel(_Model[str]):
+class TextModel(Model[str]):
     """Gives plain text. There is nothing to repair in one: it is whole, or it is of no use.
 
     Raises:
@@ -90,7 +141,7 @@ class TextModel(_Model[str]):
     def __init__(self, asker: Asker) -> None:
         super().__init__(asker, None)
 
-    async def _answer(self, messages: list[BaseMessage], sample: int) -> str:
+    async def answer(self, messages: list[BaseMessage], sample: int) -> str:
         reply = await self._ask(messages, sample)
         try:
             text = read_text(reply.text)
@@ -116,13 +167,20 @@ class ConfiguredEndpoints:
         budget: of the whole command.
         environment: where the endpoints' keys are looked up, by the names in the configuration.
         retry: how patiently transient failures are tried again.
+        expectation: what an estimate takes to be likely.
 
     Raises:
-        ConfigError: a key's variable is not set.
+        ConfigError: see `endpoints.check`.
     """
 
     def __init__(
-        self, config: Config, cache: ReplyCache, budget: Budget, environment: Mapping[str, str], retry: Retry
+        self,
+        config: Config,
+        cache: ReplyCache,
+        budget: Budget,
+        environment: Mapping[str, str],
+        retry: Retry,
+        expectation: Expectation,
     ) -> None:
         if config.endpoints.generator is None:
             raise ValueError("writing needs endpoints.generator, which the configuration has checked")
@@ -131,11 +189,12 @@ class ConfiguredEndpoints:
         if config.endpoints.judge is not None:
             self._by_name["judge"] = config.endpoints.judge
         for name, endpoint in self._by_name.items():
-            api_key(name, endpoint, environment)
+            check(name, endpoint, environment)
         self._cache = cache
         self._budget = budget
         self._environment = environment
         self._retry = retry
+        self._expectation = expectation
         self.usage = {name: no_usage(endpoint) for name, endpoint in self._by_name.items()}
 
     @property
@@ -156,41 +215,4 @@ class ConfiguredEndpoints:
             yield dict(zip(self._by_name, made, strict=True))
 
     def planners(self) -> dict[str, Planner]:
-        return {name: Planner(each, self._cache) for name, each in self._by_name.items()}
-
-
-def no_usage(endpoint: Endpoint) -> Usage:
-    return Usage(money=None if endpoint.price is None else 0.0)
-
-
-class Planner:
-    """Sends nothing: answers from the cache, else as long as a reply may be, one letter a token, and counts."""
-
-    def __init__(self, endpoint: Endpoint, cache: ReplyCache) -> None:
-        self._endpoint = endpoint
-        self._cache = cache
-        self.usage = no_usage(endpoint)
-
-    async def ask(self, messages: Sequence[BaseMessage], schema: NamedSchema | None, sample: int) -> Reply:
-        cached = self._cache.get(request_key(self._endpoint, plain(messages), schema, sample))
-        if cached is not None:
-            self.usage.cached += 1
-            return cached
-        definition = schema[1] if schema else None
-        input_tokens = most_input_tokens(plain(messages), definition)
-        output_tokens = self._endpoint.max_tokens
-        self.usage.requests += 1
-        self.usage.input_tokens += input_tokens
-        self.usage.output_tokens += output_tokens
-        if self.usage.money is not None:
-            self.usage.money += cost(self._endpoint.price, input_tokens, output_tokens)
-        if definition is None:
-            return Reply(FILLER * output_tokens)
-        return Reply(json.dumps(_as_long_as_can_be(definition, output_tokens)))
-
-
-def _as_long_as_can_be(definition: Mapping[str, Any], tokens: int) -> dict[str, Any]:
-    types = {name: each["type"] for name, each in definition["properties"].items()}
-    texts = sum(type_ == "string" for type_ in types.values())
-    values = {"boolean": True, "integer": 1, "number": 1, "null": None}
-    return {name: FILLER * (tokens // texts) if type_ == "string" else values[type_] for name, type_ in types.items()}
+        return {name: Planner(each, self._cache, self._expectation) for name, each in self._by_name.items()}

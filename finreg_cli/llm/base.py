@@ -42,9 +42,14 @@ class Usage:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What writing the assignments would cost at most, per endpoint of the configuration."""
+    """What writing the assignments would cost, per endpoint: ``usage`` at most, ``expected`` likely.
+
+    ``basis`` says in words what both rest on.
+    """
 
     usage: dict[str, Usage] = field(default_factory=dict)
+    expected: dict[str, Usage] = field(default_factory=dict)
+    basis: str = ""
 
 
 @dataclass(frozen=True)

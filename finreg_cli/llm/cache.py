@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from finreg_cli.errors import WarehouseError
 from finreg_cli.llm.base import Reply
@@ -42,20 +43,15 @@ class RequestCache:
         self._connection: sqlite3.Connection | None = None
 
     def get(self, key: str) -> Reply | None:
-        try:
-            with self._lock:
-                if self._connection is None and not self._path.exists():
-                    return None
-                found = (
-                    self._connected()
-                    .execute(
-                        "SELECT text, input_tokens, output_tokens, finish_reason FROM replies WHERE key = ?", (key,)
-                    )
-                    .fetchone()
-                )
-        except (OSError, sqlite3.Error) as error:
-            raise self._translated(error) from error
+        found = self._first(
+            "SELECT text, input_tokens, output_tokens, finish_reason FROM replies WHERE key = ?", (key,)
+        )
         return Reply(*found) if found else None
+
+    def mean_output_tokens(self) -> float | None:
+        """Of the replies that were kept so far; None where there is none with a count."""
+        found = self._first("SELECT AVG(output_tokens) FROM replies")
+        return found[0] if found else None
 
     def put(self, key: str, reply: Reply) -> None:
         """Stores the reply; it is on its way to the disk when this returns. A later reply replaces an earlier one."""
@@ -73,6 +69,17 @@ class RequestCache:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+    def _first(self, query: str, values: tuple[str, ...] = ()) -> tuple[Any, ...] | None:
+        """The first row that a query finds; looking does not make the file."""
+        try:
+            with self._lock:
+                if self._connection is None and not self._path.exists():
+                    return None
+                found: tuple[Any, ...] | None = self._connected().execute(query, values).fetchone()
+        except (OSError, sqlite3.Error) as error:
+            raise self._translated(error) from error
+        return found
 
     def _connected(self) -> sqlite3.Connection:
         """The one connection, under the lock; autocommit, so that each reply is on its own."""

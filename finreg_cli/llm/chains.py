@@ -1,10 +1,15 @@
 """The chain that writes question-answer rows: draft, judge, improve, first the question and then its answer.
 
     question_draft -> question_judgement -> question_improve -> answer_draft -> answer_judgement -> answer_improve
+        -> mechanical filters -> groundedness
 
 Every step is a LangChain runnable (prompt | structured model), every text is kept on the row. The judgements are of the
-drafts, and what counts is the improved text, so a bad draft may become a good row. Two things a judgement does decide:
-one that can't be read ends its row, and a draft that was found bad and came back unchanged ends it too.
+drafts, so a bad draft may become a good row. But *not checked is never passed*: a row stands only with a judge's
+verdict on exactly its words. Where the drafts were found good and came back unchanged, they have it, after six
+requests; otherwise ``groundedness`` is asked, the seventh, which sees the source, the question and the final answer.
+Before it, and before an answer is drafted to a question, the mechanical filters spare what no judge could save.
+
+The final verdict is kept in ``answer_judgement``, under the key ``final`` beside the verdict on the draft.
 """
 
 from __future__ import annotations
@@ -14,35 +19,32 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
-from langchain_core.documents import Document
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
-from langsmith.run_helpers import tracing_context
 
-from finreg_cli.config import Config, Kind
+from finreg_cli.config import Config
+from finreg_cli.domain import quality
 from finreg_cli.domain.chat_format import ABSTENTION, split_citation, with_citation
-from finreg_cli.domain.identity import chunk_id, content_hash, document_id
+from finreg_cli.domain.identity import content_hash
+from finreg_cli.domain.language import require
 from finreg_cli.domain.records import Chunk, QaRow
 from finreg_cli.llm import prompts as prompt_files
 from finreg_cli.llm.asking import ConfiguredEndpoints, RowRejected, StructuredModel
-from finreg_cli.llm.base import Assignment, Estimate, Reply, ReplyCache, Usage, Written
+from finreg_cli.llm.base import Assignment, Estimate, ReplyCache, Usage, Written
 from finreg_cli.llm.budget import Budget
+from finreg_cli.llm.estimating import FILLER, Expectation
+from finreg_cli.llm.estimating import estimate as estimated
 from finreg_cli.llm.prompts import Prompts
 from finreg_cli.llm.runner import Asker, Retry, run_all
+from finreg_cli.llm.served import recorded_name
 from finreg_cli.llm.structured import (
     Answer,
     AnswerVerdict,
-    NamedSchema,
+    FinalVerdict,
     Output,
     Question,
     QuestionVerdict,
@@ -50,31 +52,29 @@ from finreg_cli.llm.structured import (
     form,
 )
 
-AUDIENCE = "people who prepare supervisory reports at banks"
-LANGUAGE = "English"
-
 Role = Literal["generator", "judge"]
+Asked = TypeVar("Asked", bound=Output, covariant=True)
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Generic[Asked]):
     """A prompt, who is asked, what is to come back, and the columns of the row that it fills."""
 
     name: str
     role: Role
-    output: type[Output]
+    output: type[Asked]
     columns: Mapping[str, str]
     """Column -> key of the output; ``*`` is all of it as JSON."""
 
     def fill(self, row: QaRow, output: Output) -> QaRow:
-        whole = json.dumps(output.model_dump(), ensure_ascii=False)
         values: dict[str, Any] = {
-            column: whole if key == "*" else getattr(output, key) for column, key in self.columns.items()
+            column: _as_json(output.model_dump()) if key == "*" else getattr(output, key)
+            for column, key in self.columns.items()
         }
         return dataclasses.replace(row, **values)
 
 
-STEPS = (
+STEPS: tuple[Step[Output], ...] = (
     Step("question_draft", "generator", Question, {"initial_question": "question"}),
     Step("question_judgement", "judge", QuestionVerdict, {"question_judgement": "*"}),
     Step("question_improve", "generator", Question, {"question": "question"}),
@@ -82,20 +82,35 @@ STEPS = (
     Step("answer_judgement", "judge", AnswerVerdict, {"answer_judgement": "*"}),
     Step("answer_improve", "generator", Answer, {"answer": "answer"}),
 )
+GROUNDEDNESS = Step("groundedness", "judge", FinalVerdict, {})
+
+CHECK = "check"
+"""The stage of a row that a mechanical filter has dropped; the other stages are the names of the steps."""
+
+_FINAL_REASONS = {
+    "question_stands_alone": "question_not_alone",
+    "grounded": "not_grounded",
+    "answers_the_question": "question_not_answered",
+}
+"""Each verdict of `FinalVerdict` and the name of the reason where it is false, in the order of telling."""
 
 
 class Chain:
-    """The six steps over one generator and one judge."""
+    """The steps over one generator and one judge.
+
+    Args:
+        audience, language: parameters of the prompts; the filters hold the rows to the language.
+    """
 
     def __init__(self, prompts: Prompts, askers: Mapping[Role, Asker], audience: str, language: str) -> None:
         repair = prompts.template("repair")
         self._kinds = prompts.kinds
         self._audience = audience
         self._language = language
-        self._steps: list[tuple[Step, Runnable[dict[str, Any], Output]]] = [
-            (step, prompts.template(step.name) | StructuredModel(askers[step.role], form(step.output), repair))
-            for step in STEPS
-        ]
+        self._runnables: dict[str, Runnable[Mapping[str, Any], Output]] = {
+            step.name: prompts.template(step.name) | StructuredModel(askers[step.role], form(step.output), repair)
+            for step in (*STEPS, GROUNDEDNESS)
+        }
 
     async def write(self, assignment: Assignment) -> Written:
         """Takes a row through the steps; what goes wrong with it is told in what it returns.
@@ -103,20 +118,36 @@ class Chain:
         Raises:
             BudgetReached, EndpointError: see `runner.Asker`.
         """
-        row = assignment.blank
-        step_name = STEPS[0].name
-        config: RunnableConfig = {"configurable": {"sample": row.sample}}
+        under_way = _UnderWay(assignment.blank, assignment.chunk)
         try:
-            # LangChain would send every step to a tracing service if a variable of the environment says so.
-            with tracing_context(enabled=False):
-                for step, runnable in self._steps:
-                    step_name = step.name
-                    row = step.fill(row, await runnable.ainvoke(self._parameters(row, assignment.chunk), config))
-                    _stop_unmended(step, row)
-            row = dataclasses.replace(row, answer=_final_answer(row))
+            await self._write(under_way)
         except RowRejected as rejected:
-            return Written(row, step_name, str(rejected))
-        return Written(row)
+            return Written(under_way.row, under_way.stage, str(rejected))
+        return Written(under_way.row)
+
+    async def _write(self, written: _UnderWay) -> None:
+        for step in STEPS:
+            written.row = step.fill(written.row, await self._ask(step, written))
+            _stop_unmended(step, written.row)
+            if step.name == "question_improve" and not _is_planned(written.row.question):
+                written.check(quality.check_question, self._language)
+        planned = _is_planned(written.row.question) or _is_planned(written.row.answer)
+        if not planned:
+            written.row = dataclasses.replace(written.row, answer=_final_answer(written.row))
+            written.check(quality.check, self._language)
+            if _has_been_judged(written.row):
+                return
+        verdict = await self._ask(GROUNDEDNESS, written)
+        written.row = _with_final(written.row, verdict)
+        _stop_unsound(verdict)
+
+    async def _ask(self, step: Step[Asked], written: _UnderWay) -> Asked:
+        written.stage = step.name
+        config: RunnableConfig = {"configurable": {"sample": written.row.sample}}
+        parameters = self._parameters(written.row, written.chunk)
+        output = await self._runnables[step.name].ainvoke(parameters, config)
+        assert isinstance(output, step.output)  # the runnable of this name reads this form
+        return output
 
     def _parameters(self, row: QaRow, chunk: Chunk) -> dict[str, Any]:
         written = {column: getattr(row, column) for step in STEPS for column in step.columns}
@@ -132,7 +163,22 @@ class Chain:
         }
 
 
-def _stop_unmended(step: Step, row: QaRow) -> None:
+@dataclass
+class _UnderWay:
+    """A row as far as it got, and where it is."""
+
+    row: QaRow
+    chunk: Chunk
+    stage: str = STEPS[0].name
+
+    def check(self, find: Callable[[QaRow, Chunk, str], str | None], language: str) -> None:
+        """Raises RowRejected with what a mechanical filter finds."""
+        self.stage = CHECK
+        if reason := find(self.row, self.chunk, language):
+            raise RowRejected(reason)
+
+
+def _stop_unmended(step: Step[Output], row: QaRow) -> None:
     """Ends a row whose draft was judged bad and came back as it was."""
     if step.name == "question_improve":
         verdict, key, draft, final = row.question_judgement, "acceptable", row.initial_question, row.question
@@ -141,12 +187,46 @@ def _stop_unmended(step: Step, row: QaRow) -> None:
     else:
         return
     judged = json.loads(verdict or "{}")
-    if judged[key] is not True and _normalised(draft) == _normalised(final):
+    if judged[key] is not True and _words(draft).casefold() == _words(final).casefold():
         raise RowRejected(f"not_{key}: the draft was judged bad and came back unchanged: {judged['reasons']}")
 
 
-def _normalised(text: str | None) -> str:
-    return " ".join((text or "").split()).casefold()
+def _stop_unsound(verdict: FinalVerdict) -> None:
+    """Ends a row of which the final verdict is not true in every respect."""
+    for key, name in _FINAL_REASONS.items():
+        if getattr(verdict, key) is not True:
+            raise RowRejected(f"{name}: {verdict.reasons}")
+
+
+def _has_been_judged(row: QaRow) -> bool:
+    """Whether the drafts are, word for word, what the row says now, and the judge has found both of them good."""
+    if json.loads(row.question_judgement or "{}").get("acceptable") is not True:
+        return False
+    if json.loads(row.answer_judgement or "{}").get("grounded") is not True:
+        return False
+    try:
+        drafted = _final_answer(dataclasses.replace(row, answer=row.initial_answer))
+    except RowRejected:
+        return False
+    return _words(row.initial_question) == _words(row.question) and _words(drafted) == _words(row.answer)
+
+
+def _with_final(row: QaRow, verdict: FinalVerdict) -> QaRow:
+    judged = json.loads(row.answer_judgement or "{}") | {"final": verdict.model_dump()}
+    return dataclasses.replace(row, answer_judgement=_as_json(judged))
+
+
+def _is_planned(text: str | None) -> bool:
+    """Whether a text stands for one of an estimate (`estimating.Planner`), of which no filter can say anything."""
+    return bool(text) and set(text or "") == {FILLER}
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _words(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 _ABSTAINS = re.compile(r"[\"'\s]*i (?:do not|don['\u2019]t) know\b", re.IGNORECASE)
@@ -181,9 +261,10 @@ class ChainWriter:
         budget: of the whole command.
         environment: where the endpoints' keys are looked up, by the names in the configuration.
         retry: how patiently transient failures are tried again.
+        expectation: what an estimate takes to be likely.
 
     Raises:
-        ConfigError: a key's variable is not set, a prompt is wrong, or a kind has no description.
+        ConfigError: see `endpoints.check`; a prompt is wrong, a kind has no description, or the language is unknown.
     """
 
     def __init__(
@@ -193,23 +274,23 @@ class ChainWriter:
         budget: Budget,
         environment: Mapping[str, str] = os.environ,
         *,
-        audience: str = AUDIENCE,
-        language: str = LANGUAGE,
         retry: Retry = Retry(),  # noqa: B008 - immutable
+        expectation: Expectation = Expectation(),  # noqa: B008 - immutable
     ) -> None:
-        self._endpoints = ConfiguredEndpoints(config, cache, budget, environment, retry)
+        self._endpoints = ConfiguredEndpoints(config, cache, budget, environment, retry, expectation)
+        self._expectation = expectation
         self._prompts = prompt_files.load(config.generate.prompts)
         self._prompts.require_kinds(kind for kind, share in config.generate.kinds.items() if share)
-        self._audience = audience
-        self._language = language
+        self._audience, self._language = config.generate.audience, config.generate.language
+        require(self._language)
 
     @property
     def model(self) -> str:
-        return self._endpoints.generator.model
+        return recorded_name(self._endpoints.generator)
 
     @property
     def prompt_version(self) -> str:
-        return _version(self._prompts, self._audience, self._language)
+        return version_of(self._prompts, self._audience, self._language)
 
     @property
     def outputs_may_train(self) -> bool:
@@ -231,7 +312,7 @@ class ChainWriter:
         planners = self._endpoints.planners()
         chain = self._chain(planners)
         asyncio.run(_write_all(chain, work))
-        return Estimate({name: planner.usage for name, planner in planners.items()})
+        return estimated(planners, self._expectation)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Callable[[Assignment], Any]]:
@@ -249,137 +330,6 @@ async def _write_all(chain: Chain, assignments: Iterable[Assignment]) -> None:
         await chain.write(assignment)
 
 
-class _AnyModel:
-    """Any LangChain chat model as an `Asker`, without cache, budget or retries of ours.
-
-    It is called in threads, as the caller's model: its asynchronous connections would belong to our event loop, and be
-    of no use to the caller after it.
-    """
-
-    def __init__(self, llm: BaseChatModel, threads: Executor) -> None:
-        self._llm = llm
-        self._threads = threads
-
-    async def ask(self, messages: Sequence[BaseMessage], schema: NamedSchema | None, sample: int) -> Reply:
-        call = partial(copy_context().run, self._llm.invoke, list(messages))
-        message = await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        return Reply(str(message.text), finish_reason=message.response_metadata.get("finish_reason"))
-
-
-def build_instruction_eval_dataset(
-    chunks: Iterable[Chunk | Document | str],
-    llm: BaseChatModel,
-    *,
-    judge: BaseChatModel | None = None,
-    kinds: Sequence[Kind] = ("requirement", "definition", "threshold", "deadline", "procedure", "unanswerable"),
-    rows_per_chunk: int = 2,
-    regulation: str = "the regulation",
-    audience: str = AUDIENCE,
-    language: str = LANGUAGE,
-    prompts: Path | None = None,
-    outputs_may_train: bool = True,
-    seed: int = 7,
-    validation_fraction: float = 0.1,
-    max_concurrency: int = 16,
-) -> list[dict[str, Any]]:
-    """Writes questions and answers with any LangChain chat model, without a configuration or a lakehouse.
-
-    Args:
-        chunks: chunks of finreg, LangChain documents (``metadata["citation"]`` is used where it is there), or texts.
-        llm: writes, and judges where there is no ``judge``. Its own retries and limits apply.
-        kinds: taken in turn.
-        rows_per_chunk: rows from each chunk.
-        regulation: the name for chunks that bring no title.
-        audience, language: parameters of the prompts.
-        prompts: a folder whose files replace the prompts of the same name.
-        outputs_may_train: what the terms of the model's provider allow, for the column of that name.
-        seed, validation_fraction: decide the split, as in the configuration.
-        max_concurrency: rows under way at a time.
-
-    Returns:
-        A dictionary per row, in the order of ``chunks``: the columns of `records.QaRow`, ``stage`` and ``reason``
-        (None for a row that stands; otherwise the step that dropped it, and why).
-    """
-    from finreg_cli.tasks.regulation_qa import blank_row
-
-    loaded = prompt_files.load(prompts)
-    loaded.require_kinds(kinds)
-    version = _version(loaded, audience, language)
-
-    def assignments() -> Iterator[Assignment]:
-        number = 0
-        for chunk in chunks:
-            whole = chunk if isinstance(chunk, Chunk) else _as_chunk(chunk, regulation)
-            for sample in range(rows_per_chunk):
-                blank = blank_row(
-                    whole,
-                    kinds[number % len(kinds)],
-                    sample,
-                    method="llm",
-                    model=_name_of(llm),
-                    prompt_version=version,
-                    outputs_may_train=outputs_may_train,
-                    seed=seed,
-                    validation_fraction=validation_fraction,
-                )
-                yield Assignment(blank, whole)
-                number += 1
-
-    @asynccontextmanager
-    async def opening() -> AsyncIterator[Callable[[tuple[int, Assignment]], Any]]:
-        with ThreadPoolExecutor(max_concurrency) as threads:
-            askers: dict[Role, Asker] = {
-                "generator": _AnyModel(llm, threads),
-                "judge": _AnyModel(judge or llm, threads),
-            }
-            chain = Chain(loaded, askers, audience, language)
-
-            async def write(numbered: tuple[int, Assignment]) -> tuple[int, Written]:
-                number, assignment = numbered
-                return number, await chain.write(assignment)
-
-            yield write
-
-    results = sorted(run_all(opening, enumerate(assignments()), max_concurrency), key=lambda result: result[0])
-    return [
-        {**dataclasses.asdict(written.row), "stage": written.stage, "reason": written.reason} for _, written in results
-    ]
-
-
-def _version(prompts: Prompts, audience: str, language: str) -> str:
+def version_of(prompts: Prompts, audience: str, language: str) -> str:
+    """The version of the prompts as they are sent; it is part of the rows' ids."""
     return content_hash(prompts.version, audience, language)
-
-
-def _name_of(llm: BaseChatModel) -> str:
-    name = getattr(llm, "model_name", None) or getattr(llm, "model", None)
-    return name if isinstance(name, str) else type(llm).__name__
-
-
-def _as_chunk(source: Document | str, regulation: str) -> Chunk:
-    """A chunk of finreg for a text from elsewhere; what only a parsed PDF knows is left empty."""
-    text = source if isinstance(source, str) else source.page_content
-    metadata = {} if isinstance(source, str) else source.metadata
-    work = str(metadata.get("source", regulation))
-    text_hash = content_hash(text)
-    citation = str(metadata.get("citation", regulation))
-    return Chunk(
-        chunk_id=chunk_id(work, citation, text, 0),
-        document_id=document_id(work, None, text_hash),
-        work_id=work,
-        version_date=None,
-        path=work,
-        file_sha256=text_hash,
-        title=str(metadata.get("title", regulation)),
-        citation=citation,
-        heading_path=[],
-        structure="none",
-        references=[],
-        page_start=1,
-        page_end=1,
-        char_start=0,
-        char_end=len(text),
-        has_formula=False,
-        suspect_instruction=False,
-        text=text,
-        token_count=0,
-    )

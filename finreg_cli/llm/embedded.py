@@ -41,7 +41,7 @@ class XllamacppAnswerer:
             raise ModelMissing(f"there is no GGUF file {gguf}", "finreg models pull")
         self._gguf = gguf
         self._context_length = context_length
-        self._workers = workers or min(_cores(), _MOST_WORKERS)
+        self._workers = workers or min(cores(), _MOST_WORKERS)
         self._identity: str | None = None
         self._idle: SimpleQueue[Any] = SimpleQueue()
 
@@ -81,7 +81,7 @@ class XllamacppAnswerer:
         try:
             server = self._idle.get_nowait()
         except Empty:
-            server = _open(self._gguf, self._context_length, max(1, _cores() // self._workers))
+            server = _open(self._gguf, self._context_length, max(1, cores() // self._workers))
         request: dict[str, Any] = {
             "messages": [asdict(message) for message in prompt],
             "max_tokens": max_tokens,
@@ -105,7 +105,7 @@ class XllamacppAnswerer:
         return reply["choices"][0]["message"]["content"] or ""
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -113,16 +113,24 @@ def _cores() -> int:
 def _open(gguf: Path, context_length: int | None, threads: int) -> Any:
     import xllamacpp
 
-    params = xllamacpp.CommonParams()
-    params.model.path = str(gguf)
+    params = parameters(gguf, threads)
     params.n_ctx = context_length or 0
     params.n_parallel = 1
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise ModelMissing(f"{gguf} cannot be loaded: {error}", "remove the file and run the same command") from error
+
+
+def parameters(gguf: Path, threads: int) -> Any:
+    """xllamacpp's parameters as all uses of a model share them; a prompt that is too long is refused, not shifted."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(gguf)
     params.ctx_shift = False
     params.warmup = False
     params.verbosity = -1
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
-    try:
-        return xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise ModelMissing(f"{gguf} cannot be loaded: {error}", "remove the file and run the same command") from error
+    return params

@@ -1,66 +1,101 @@
-"""Endpoints: one shared LangChain model for each, vendor errors translated, what it can't do learned as it says so."""
+"""Endpoints: what is sent, what comes back, and what an endpoint can't do, learned as it says so."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from finreg_cli.config import Endpoint
+from finreg_cli.config import Endpoint, Tls
 from finreg_cli.errors import ConfigError, EndpointError
 from finreg_cli.llm.base import Reply
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, BaseMessage
+from finreg_cli.llm.transport import RequestFailed as RequestFailed  # other modules know it by this one
+from finreg_cli.llm.transport import Transport, proxy_for, secret_headers, ssl_context, words_of
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-_NO_KEY = "none"
-"""What is sent where no key is configured: the client wants one, local servers ignore it."""
-
-_TRANSIENT = frozenset({408, 409, 425, 429})
-_TO_THE_ENDPOINT = frozenset({401, 404, 405, 407})
-_SHOWN_CHARACTERS = 400
 _SHOWN_MODELS = 20
 _PROBE_TOKENS = 16
 
 _log = logging.getLogger(__name__)
 
 
-class RequestFailed(Exception):
-    """A request got no usable reply. Inside of this package only: the runner retries, drops the row or ends the run.
+class Route(Protocol):
+    """Where an endpoint is, and how it is told who asks: what differs between providers.
 
-    Args:
-        message: what the endpoint said.
-        transient: whether the same request may succeed later.
-        endpoint_wide: whether every other request must fail as this one did: a refused key, an unknown model.
-        retry_after: seconds that the endpoint asked to wait.
-        maybe_charged: whether the endpoint may have computed (and charged for) a reply that did not arrive.
-        corrected: the endpoint does not know a parameter, which the next request will do without.
+    It is opened, used and closed in one event loop.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        transient: bool,
-        endpoint_wide: bool = False,
-        retry_after: float | None = None,
-        maybe_charged: bool = False,
-        corrected: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.transient = transient
-        self.endpoint_wide = endpoint_wide
-        self.retry_after = retry_after
-        self.maybe_charged = maybe_charged
-        self.corrected = corrected
+    async def open(self) -> str:
+        """The base URL, without a slash at its end; starts what has to be started.
+
+        Raises:
+            ConfigError, EndpointError: there is nothing to be asked.
+        """
+
+    async def headers(self) -> Mapping[str, str]:
+        """Of the next request: a token may have been renewed since the last one."""
+
+    async def models(self) -> list[str] | None:
+        """The names that exist; None where ``GET base/models`` says it."""
+
+    def remedy(self, status: int) -> str | None:
+        """What helps against a refusal with this HTTP status; None for the usual advice."""
+
+    async def close(self) -> None: ...
+
+
+class KeyedRoute:
+    """A configured URL and a key from the environment: implements `Route` for ``provider: openai``.
+
+    Raises:
+        ConfigError: the variable that ``api_key_env`` names is not set.
+    """
+
+    def __init__(self, name: str, endpoint: Endpoint, environment: Mapping[str, str]) -> None:
+        key = api_key(name, endpoint, environment)
+        self._url = base_url(endpoint)
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    async def open(self) -> str:
+        return self._url
+
+    async def headers(self) -> Mapping[str, str]:
+        return self._headers
+
+    async def models(self) -> list[str] | None:
+        return None
+
+    def remedy(self, status: int) -> str | None:
+        return None
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+def route_for(name: str, endpoint: Endpoint, environment: Mapping[str, str]) -> Route:
+    """The way to an endpoint, by its provider.
+
+    Raises:
+        ConfigError: what the provider needs is not configured.
+    """
+    if endpoint.provider == "databricks":
+        from finreg_cli.llm.databricks import DatabricksRoute
+
+        return DatabricksRoute(name, endpoint, environment)
+    if endpoint.provider == "embedded":
+        from finreg_cli.llm.served import ServedRoute
+
+        return ServedRoute(name, endpoint, environment)
+    return KeyedRoute(name, endpoint, environment)
+
+
+MOST_CORRECTIONS = 4
+"""More parameters than these can't be unknown, and an endpoint that refuses on must not be asked for ever."""
 
 
 @dataclass(frozen=True)
@@ -92,159 +127,162 @@ def _is_about_support(refusal: str) -> bool:
         "unsupported",
         "not supported",
         "does not support",
+        "only the default",
+        "deprecated",
         "unknown",
         "unrecognized",
         "unexpected",
         "not permitted",
+        "not allowed",
     )
     return any(word in refusal for word in (*words, "extra inputs", "extra fields"))
 
 
-class OpenAIEndpoint:
-    """Any OpenAI-compatible URL behind one LangChain ``ChatOpenAI`` and one pool of aiohttp connections.
+def check(name: str, endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -> None:
+    """Finds what is wrong with a configured endpoint before anything is sent or planned; nothing goes over the network.
 
-    The vendor's own retries are off: the runner counts and pays for every request itself. It must be opened, used and
-    closed in one event loop.
+    Raises:
+        ConfigError: see `route_for`, `transport.secret_headers`, `transport.ssl_context` and `transport.proxy_for`.
+    """
+    route_for(name, endpoint, environment)
+    secret_headers(name, endpoint, environment)
+    if endpoint.tls != Tls():
+        ssl_context(name, endpoint.tls)
+    proxy_for(name, endpoint.proxy, base_url(endpoint), environment)
+
+
+class OpenAIEndpoint:
+    """An endpoint that speaks OpenAI's chat completions.
+
+    Nothing is tried again here: the runner counts and pays for every request. It must be made, used and closed in one
+    event loop.
 
     Args:
         name: ``generator`` or ``judge``, as in the configuration, for the messages.
         endpoint: its configuration.
-        environment: where ``api_key_env`` is looked up.
+        environment: where the names of variables in it are looked up.
 
     Raises:
-        ConfigError: the variable that ``api_key_env`` names is not set.
+        ConfigError: a variable is not set, or what the provider needs is not configured.
     """
 
     def __init__(self, name: str, endpoint: Endpoint, environment: Mapping[str, str] = os.environ) -> None:
-        import openai
-        from langchain_openai import ChatOpenAI
-        from pydantic import SecretStr
-
         self.name = name
-        self.url = base_url(endpoint)
+        self.url = ""
         self._endpoint = endpoint
-        self._key = api_key(name, endpoint, environment)
-        official = urlsplit(self.url).hostname == urlsplit(OPENAI_URL).hostname
-        self._dialect = Dialect("max_completion_tokens" if official else "max_tokens")
-        self._model = ChatOpenAI(
-            model=endpoint.model,
-            base_url=self.url,
-            api_key=SecretStr(self._key or _NO_KEY),
-            timeout=endpoint.timeout,
-            max_retries=0,
-            # The client's own pool rescans every connection for each request; aiohttp's does not.
-            http_async_client=openai.DefaultAioHttpClient(),
-            use_responses_api=False,
-        )
+        self._environment = environment
+        self._route = route_for(name, endpoint, environment)
+        self._transport: Transport | None = None
+        self._opening = asyncio.Lock()
+        self._dialect = Dialect("max_tokens")
 
-    async def complete(self, messages: Sequence[BaseMessage], schema: tuple[str, dict[str, Any]] | None) -> Reply:
+    async def complete(self, messages: Sequence[Mapping[str, str]], schema: tuple[str, dict[str, Any]] | None) -> Reply:
         """Sends one request.
 
         Args:
-            messages: the conversation.
+            messages: the conversation, each with ``role`` and ``content``.
             schema: the name and the JSON schema that the reply should follow, where the endpoint can be told.
 
         Raises:
             RequestFailed: there was no usable reply.
+            ConfigError, EndpointError: the provider could not be opened.
         """
+        transport = await self.open()
         dialect = self._dialect
+        body = {"model": self._endpoint.model, "messages": list(messages), **self._parameters(dialect, schema)}
         try:
-            async with asyncio.timeout(self._endpoint.timeout):
-                message = await self._model.ainvoke(list(messages), **self._parameters(dialect, schema))
-        except Exception as error:
-            # The one edge to the vendors: LangChain and the client raise what they like for a broken reply
-            # (IndexError for no choices, ValueError for a page of HTML), and no reply may end the run.
-            self._translate(error, dialect)
-        return _reply(message)
+            reply = await transport.post(f"{self.url}/chat/completions", await self._headers(), body)
+        except RequestFailed as failed:
+            if failed.status in (400, 422):
+                self._learn(failed, dialect)
+            raise
+        try:
+            return _reply(reply)
+        except _Unusable as unusable:
+            said = transport.clean(words_of(reply) or str(unusable))
+            raise RequestFailed(f"an unusable reply: {said}", transient=True, maybe_charged=True) from unusable
+
+    async def open(self) -> Transport:
+        """Makes the connection ready, once; the first request does it, where nobody has before.
+
+        Raises:
+            ConfigError, EndpointError: the provider could not be opened.
+        """
+        if self._transport is None:
+            async with self._opening:
+                if self._transport is None:
+                    self.url = await self._route.open()
+                    if urlsplit(self.url).hostname == urlsplit(OPENAI_URL).hostname:
+                        self._dialect = replace(self._dialect, token_limit="max_completion_tokens")
+                    self._transport = Transport(self.name, self._endpoint, self.url, self._environment)
+        return self._transport
+
+    async def _headers(self) -> Mapping[str, str]:
+        seconds = self._endpoint.timeout
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._route.headers()
+        except TimeoutError as error:
+            raise RequestFailed(f"no token within {seconds:g} s", transient=True) from error
 
     def _parameters(self, dialect: Dialect, schema: tuple[str, dict[str, Any]] | None) -> dict[str, Any]:
-        # In the extra body, LangChain and the client pass on what they would rename or parse otherwise.
-        extra: dict[str, Any] = {dialect.token_limit: self._endpoint.max_tokens}
+        parameters: dict[str, Any] = {dialect.token_limit: self._endpoint.max_tokens}
+        if self._endpoint.temperature is not None and dialect.temperature:
+            parameters["temperature"] = self._endpoint.temperature
         if schema and dialect.json_schema:
             name, definition = schema
-            extra["response_format"] = {
+            parameters["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": name, "schema": definition, "strict": True},
             }
-        parameters: dict[str, Any] = {"extra_body": extra}
-        if self._endpoint.temperature is not None and dialect.temperature:
-            parameters["temperature"] = self._endpoint.temperature
         return parameters
 
-    def _translate(self, error: Exception, used: Dialect) -> NoReturn:
-        import openai
-
-        if isinstance(error, openai.APIStatusError):
-            self._translate_status(error, used)
-        root = _root(error)
-        if isinstance(error, TimeoutError) or isinstance(root, TimeoutError):
-            message = f"no reply within {self._endpoint.timeout:g} s"
-        elif isinstance(error, openai.APIConnectionError):
-            # The transport calls a refused connection a timeout, so only the root says what happened.
-            message = self._clean(f"no connection: {root}")
-        else:
-            message = self._clean(f"an unusable reply: {type(error).__name__}: {error}")
-        unsent = isinstance(root, ConnectionRefusedError | socket.gaierror)
-        raise RequestFailed(message, transient=True, maybe_charged=not unsent) from error
-
-    def _translate_status(self, error: Any, used: Dialect) -> NoReturn:
-        status: int = error.status_code
-        said = self._clean(_endpoints_words(error))
-        message = f"HTTP {status}: {said}"
-        if status in (400, 422):
-            corrected = used.corrected(said)
-            if corrected != used:
-                _log.debug("%s: %s; going on with %s", self.name, message, corrected)
-                self._dialect = corrected
-                raise RequestFailed(message, transient=True, corrected=True) from error
-        raise RequestFailed(
-            message,
-            transient=status in _TRANSIENT or status >= 500,
-            endpoint_wide=status in _TO_THE_ENDPOINT,
-            retry_after=_retry_after(error.response.headers),
-        ) from error
+    def _learn(self, failed: RequestFailed, used: Dialect) -> None:
+        corrected = used.corrected(failed.message)
+        if corrected == used:
+            return
+        failed.transient = failed.corrected = True
+        # Of several that were refused at once, only the first teaches: the others do not know what it has changed.
+        if self._dialect == used:
+            _log.debug("%s: %s; going on with %s", self.name, failed.message, corrected)
+            self._dialect = corrected
 
     async def model_names(self) -> list[str]:
         """The models that the endpoint says it has; empty where it does not say."""
         try:
-            async with asyncio.timeout(self._endpoint.timeout):
-                return sorted([each.id async for each in self._model.root_async_client.models.list()])
-        except Exception as error:  # only for a better message: without a list, the message does without it
+            transport = await self.open()
+            names = await self._route.models()
+            if names is None:
+                listed = await transport.get(f"{self.url}/models", await self._headers())
+                names = [str(each["id"]) for each in listed["data"]]
+        except (RequestFailed, EndpointError, ConfigError, KeyError, TypeError) as error:
+            # Only for a better message: without a list, the message does without it.
             _log.debug("%s lists no models: %s", self.name, error)
             return []
+        return sorted(names)
 
     async def failure(self, failed: RequestFailed) -> EndpointError:
         """The error that ends a run: the endpoint's own words, and what to do."""
         message = f"endpoints.{self.name} ({self._endpoint.model} at {self.url}): {failed.message}"
-        if failed.message.startswith("HTTP 401"):
-            variable = self._endpoint.api_key_env
-            return EndpointError(
-                message,
-                f"put a valid key into the variable {variable}"
-                if variable
-                else f"set endpoints.{self.name}.api_key_env",
-            )
-        if failed.message.startswith("HTTP 404"):
+        remedy = failed.remedy or (self._route.remedy(failed.status) if failed.status is not None else None)
+        if failed.status == 404:
             names = await self.model_names()
             if names:
                 more = f" and {len(names) - _SHOWN_MODELS} more" if len(names) > _SHOWN_MODELS else ""
                 listed = f"it has {', '.join(names[:_SHOWN_MODELS])}{more}"
                 return EndpointError(message, f"set endpoints.{self.name}.model: {listed}")
-            return EndpointError(
-                message, f"check endpoints.{self.name}.model and base_url, which goes up to and with /v1"
-            )
-        return EndpointError(message, f"check endpoints.{self.name} with 'finreg doctor'; the same command goes on")
+            remedy = remedy or f"check endpoints.{self.name}.model and base_url, which goes up to and with /v1"
+        if failed.status == 401:
+            variable = self._endpoint.api_key_env
+            key = f"put a valid key into the variable {variable}" if variable else ""
+            remedy = remedy or key or f"set endpoints.{self.name}.api_key_env"
+        usual = f"check endpoints.{self.name} with 'finreg doctor'; the same command goes on"
+        return EndpointError(message, remedy or usual)
 
     async def close(self) -> None:
-        await self._model.root_async_client.close()
-        self._model.root_client.close()
-
-    def _clean(self, text: str) -> str:
-        """A foreign text for our messages: one line, not too long, without the key that some servers repeat."""
-        if self._key:
-            text = text.replace(self._key, "***")
-        text = " ".join(text.split())
-        return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
+        if self._transport is not None:
+            await self._transport.close()
+        await self._route.close()
 
 
 def base_url(endpoint: Endpoint) -> str:
@@ -273,23 +311,23 @@ def probe(name: str, endpoint: Endpoint, environment: Mapping[str, str] = os.env
     """Proves an endpoint with one small request, for ``finreg doctor``; says in words what it found.
 
     Raises:
-        ConfigError: the key's variable is not set.
+        ConfigError: a variable is not set, or what the provider needs is not configured.
         EndpointError: the endpoint refuses or is not there; for an unknown model the remedy lists those that exist.
     """
     return asyncio.run(_probe(name, endpoint.model_copy(update={"max_tokens": _PROBE_TOKENS}), environment))
 
 
 async def _probe(name: str, configured: Endpoint, environment: Mapping[str, str]) -> str:
-    from langchain_core.messages import HumanMessage
-
     endpoint = OpenAIEndpoint(name, configured, environment)
+    corrections = 0
     try:
         while True:
             try:
-                reply = await endpoint.complete([HumanMessage("Reply with the word: ready")], None)
+                reply = await endpoint.complete([{"role": "user", "content": "Reply with the word: ready"}], None)
                 break
             except RequestFailed as failed:
-                if not failed.corrected:
+                corrections += 1
+                if not failed.corrected or corrections > MOST_CORRECTIONS:
                     raise await endpoint.failure(failed) from failed
     finally:
         await endpoint.close()
@@ -297,38 +335,49 @@ async def _probe(name: str, configured: Endpoint, environment: Mapping[str, str]
     return f"{endpoint.url} answers as {configured.model} ({used})"
 
 
-def _reply(message: AIMessage) -> Reply:
-    usage = message.usage_metadata
+class _Unusable(Exception):
+    """A reply that is JSON, but no chat completion."""
+
+
+def _reply(body: Any) -> Reply:
+    """A chat completion's text, without the parts that a reasoning model only thought.
+
+    Raises:
+        _Unusable: there is no message in it.
+    """
+    try:
+        choice = body["choices"][0]
+        content = choice["message"]["content"]
+        finish_reason = choice.get("finish_reason")
+        usage = body.get("usage") or {}
+        text = _text(content) or str(choice["message"].get("refusal") or "")
+        input_tokens, output_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _Unusable(f"it holds no message ({type(error).__name__}: {error})") from error
     # A server that keeps no count reports zeros: no prompt has 0 tokens.
-    reported = usage is not None and usage["input_tokens"] > 0
+    if not (isinstance(input_tokens, int) and isinstance(output_tokens, int) and input_tokens > 0):
+        input_tokens = output_tokens = None
     return Reply(
-        text=str(message.text),
-        input_tokens=usage["input_tokens"] if usage and reported else None,
-        output_tokens=usage["output_tokens"] if usage and reported else None,
-        finish_reason=message.response_metadata.get("finish_reason"),
+        text=text,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        finish_reason=finish_reason if isinstance(finish_reason, str) else None,
     )
 
 
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+def _text(content: Any) -> str:
+    """What is said: of a list of parts those of text, not those of reasoning; nothing of null (all went into thoughts).
+
+    Raises:
+        TypeError: it is neither text nor parts.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        raise TypeError(f"its content is {type(content).__name__}")
+    parts = [part if isinstance(part, str) else part["text"] for part in content if _is_said(part)]
+    return "".join(parts)
 
 
-def _endpoints_words(error: Any) -> str:
-    """The message inside of an error's body (OpenAI, vLLM, FastAPI), else the body itself."""
-    body = error.body
-    if isinstance(body, dict):
-        for key in ("message", "detail", "error", "error_message"):
-            if body.get(key):
-                return str(body[key])
-    return str(body or error.response.text or error.message)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a Retry-After header asks for; None without one, or with a date, which needs a common clock."""
-    try:
-        seconds = float(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if seconds >= 0 else None
+def _is_said(part: Any) -> bool:
+    return isinstance(part, str) or part.get("type") in ("text", "output_text")

@@ -13,9 +13,11 @@ from finreg_cli.domain.records import Message
 from finreg_cli.errors import EndpointError
 from finreg_cli.llm.base import ReplyCache, Usage
 from finreg_cli.llm.budget import Budget
-from finreg_cli.llm.endpoints import RequestFailed, api_key, base_url
+from finreg_cli.llm.endpoints import check
 from finreg_cli.llm.runner import Client, Retry, opened, run_all
+from finreg_cli.llm.served import fingerprint
 from finreg_cli.llm.structured import NamedSchema
+from finreg_cli.llm.transport import RequestFailed
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -55,7 +57,7 @@ class EndpointAnswerer:
         usage: Usage | None = None,
         retry: Retry = Retry(),  # noqa: B008 - immutable
     ) -> None:
-        api_key(role, endpoint, environment)
+        check(role, endpoint, environment)
         temperature = None if endpoint.temperature is None else 0.0
         self._role = role
         self._endpoint = endpoint.model_copy(update={"temperature": temperature})
@@ -69,7 +71,8 @@ class EndpointAnswerer:
     def identity(self) -> str:
         endpoint = self._endpoint
         asked = f"temperature={endpoint.temperature}/max_tokens={endpoint.max_tokens}"
-        return f"{base_url(endpoint)}/{endpoint.model}/{asked}"
+        model = fingerprint(endpoint.model) if endpoint.provider == "embedded" else endpoint.model
+        return f"{endpoint.provider}/{endpoint.base_url}/{model}/{asked}"
 
     @property
     def holds_to_schema(self) -> bool:

@@ -9,11 +9,10 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-from langchain_core.prompts import ChatPromptTemplate
-
 from finreg_cli.config import Task
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.errors import ConfigError
+from finreg_cli.llm.asking import Prompt
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,8 @@ PROMPT_SETS: Mapping[Task, PromptSet] = {
             "question_improve": ("question",),
             "answer_draft": ("initial_answer", "reasoning"),
             "answer_judgement": ("answer_judgement",),
-            "answer_improve": (),
+            "answer_improve": ("answer",),
+            "groundedness": (),
         },
         others=("repair", "kinds"),
     ),
@@ -108,9 +108,9 @@ class Prompts:
                     f"add a section '# {kind}' to it, or leave the kind out",
                 )
 
-    def template(self, name: str) -> ChatPromptTemplate:
-        """The prompt of a step as LangChain's template, one message from the user."""
-        return ChatPromptTemplate.from_messages([("human", self.texts[name])])
+    def template(self, name: str) -> Prompt:
+        """The prompt of a step, one message from the user."""
+        return Prompt(self.texts[name])
 
 
 def load(folder: Path | None = None, task: Task = "regulation_qa") -> Prompts:
@@ -150,7 +150,7 @@ def _replacements(folder: Path, files: Collection[str], task: Task) -> dict[str,
 def _check(name: str, known: Collection[str], prompts: Prompts, folder: Path | None) -> None:
     try:
         used = set(prompts.template(name).input_variables)
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise ConfigError(
             f"generate.prompts: {folder}/{name}.md is no template: {error}", "write a brace of the text as {{ or }}"
         ) from error

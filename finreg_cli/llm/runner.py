@@ -1,7 +1,7 @@
 """Drives endpoints: who is asked when, what is retried, what is paid for, and when to stop.
 
-A scheduler owns one task per item (`run_all`); a `Client` per endpoint limits the requests in flight, answers from the
-cache, reserves in the budget before it sends, and retries what is transient only.
+A scheduler owns one task per item (`run_all`); a `Client` per endpoint paces the requests, answers from the cache,
+reserves in the budget before it sends, and retries what is transient only.
 """
 
 from __future__ import annotations
@@ -10,20 +10,12 @@ import asyncio
 import queue
 import random
 import threading
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -31,9 +23,11 @@ from finreg_cli.config import Endpoint
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.errors import BudgetReached, EndpointError, FinregError
 from finreg_cli.llm.base import Reply, ReplyCache, Usage
-from finreg_cli.llm.budget import Budget, cost
-from finreg_cli.llm.endpoints import OpenAIEndpoint, RequestFailed
+from finreg_cli.llm.budget import Budget, Reservation, cost
+from finreg_cli.llm.endpoints import MOST_CORRECTIONS, OpenAIEndpoint
+from finreg_cli.llm.pacing import Pace, Turn, place
 from finreg_cli.llm.structured import NamedSchema
+from finreg_cli.llm.transport import RequestFailed
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -42,6 +36,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Made = TypeVar("Made")
 Worker = Callable[[Item], Awaitable[Result]]
+Messages = Sequence[Mapping[str, str]]
 
 
 class Asker(Protocol):
@@ -61,17 +56,22 @@ class Asker(Protocol):
 class Retry:
     """How often and how patiently a transient failure is tried again; delays in seconds.
 
-    The delay doubles from ``first_delay`` on, is scattered over [1/2, 1] of that, and is never shorter than what the
-    endpoint asked for (up to ``longest_delay``).
+    The delay doubles from ``first_delay`` on and is scattered over [1/2, 1] of that.
+
+    Args:
+        attempts: so often a request is sent at most; ``crowded_attempts`` while the endpoint has too much to do (status
+            429, 503) but answers others: that is no fault of the request.
+        longest_asked: an endpoint that asks to be left alone for longer than this ends the run.
     """
 
     attempts: int = 6
+    crowded_attempts: int = 60
     first_delay: float = 0.5
     longest_delay: float = 30.0
+    longest_asked: float = 600.0
 
-    def delay(self, attempt: int, asked: float | None) -> float:
-        own = min(self.first_delay * 2.0 ** (attempt - 1), self.longest_delay) * random.uniform(0.5, 1)
-        return max(own, min(asked or 0.0, self.longest_delay))
+    def delay(self, attempt: int) -> float:
+        return min(self.first_delay * 2.0 ** min(attempt - 1, 30), self.longest_delay) * random.uniform(0.5, 1)
 
 
 _FAILURES_WITHOUT_SUCCESS = 3
@@ -81,7 +81,7 @@ _TOKENS_PER_MESSAGE = 16
 _TOKENS_PER_REQUEST = 32
 
 
-def most_input_tokens(messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any] | None = None) -> int:
+def most_input_tokens(messages: Messages, schema: Mapping[str, Any] | None = None) -> int:
     """No tokenizer makes more tokens of this: one for each byte in UTF-8, and some for the chat template.
 
     For English it is about four times what is used; the room is given back as soon as the endpoint reports its usage.
@@ -91,7 +91,7 @@ def most_input_tokens(messages: Sequence[Mapping[str, str]], schema: Mapping[str
 
 
 def plain(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
-    """Messages as roles and text, for the cache's key and for counting."""
+    """Messages as roles and text, as they are sent and counted, and for the cache's key."""
     roles = {"human": "user", "ai": "assistant"}
     return [{"role": roles.get(each.type, each.type), "content": str(each.text)} for each in messages]
 
@@ -103,7 +103,7 @@ class Client:
     request and an unknown parameter is learned once.
 
     Raises:
-        ConfigError: the key's variable is not set.
+        ConfigError: what the endpoint needs is not configured, or a variable is not set.
     """
 
     def __init__(
@@ -122,90 +122,116 @@ class Client:
         self._usage = usage
         self._retry = retry
         self._connection = OpenAIEndpoint(name, endpoint, environment)
-        self._slots = asyncio.Semaphore(endpoint.max_concurrency)
+        self._pace = Pace(endpoint.max_concurrency, endpoint.requests_per_minute, endpoint.tokens_per_minute)
         self._pilot = asyncio.Lock()
-        self._succeeded = False
+        self._successes = 0
         self._given_up_in_a_row = 0
         self._unusable: EndpointError | None = None
 
     async def ask(self, messages: Sequence[BaseMessage], schema: NamedSchema | None, sample: int) -> Reply:
-        key = request_key(self._endpoint, plain(messages), schema, sample)
+        sent = plain(messages)
+        key = request_key(self._endpoint, sent, schema, sample)
         cached = self._cache.get(key)
         if cached is not None:
             self._usage.cached += 1
             return cached
-        reply = await self._first_alone(messages, schema)
+        reply = await self._first_alone(sent, schema)
         self._cache.put(key, reply)
         return reply
 
     async def close(self) -> None:
         await self._connection.close()
 
-    async def _first_alone(self, messages: Sequence[BaseMessage], schema: NamedSchema | None) -> Reply:
-        if not self._succeeded:
+    async def _first_alone(self, messages: Messages, schema: NamedSchema | None) -> Reply:
+        if not self._successes:
             async with self._pilot:
-                if not self._succeeded:
+                if not self._successes:
                     return await self._persist(messages, schema)
         return await self._persist(messages, schema)
 
-    async def _persist(self, messages: Sequence[BaseMessage], schema: NamedSchema | None) -> Reply:
-        attempt = 1
+    async def _persist(self, messages: Messages, schema: NamedSchema | None) -> Reply:
+        """Sends until there is a reply, or no hope."""
+        most_input = most_input_tokens(messages, schema[1] if schema else None)
+        attempts = crowded = corrections = 0
+        successes = self._successes
+        await self._connection.open()  # before the turn: what takes long must not stand between it and the request
         while True:
-            try:
-                async with self._slots:
-                    if self._unusable is not None:
-                        raise self._unusable
-                    reply = await self._send(messages, schema)
-            except RequestFailed as failed:
-                if failed.corrected:
-                    continue
-                if not failed.transient or attempt >= self._retry.attempts:
-                    await self._give_up(failed)
-                    raise
-                delay = self._retry.delay(attempt, failed.retry_after)
+            async with self._pace.turn(most_input + self._endpoint.max_tokens) as turn:
+                if self._unusable is not None:
+                    raise self._unusable
+                try:
+                    reply = await self._send(turn, messages, schema, most_input)
+                except RequestFailed as failed:
+                    failure = failed
+                else:
+                    turn.succeeded()
+                    self._successes += 1
+                    self._given_up_in_a_row = 0
+                    return reply
+                if failure.throttled:
+                    self._check_patience(failure)
+                    turn.throttled(failure.retry_after)
+            if failure.corrected and corrections < MOST_CORRECTIONS:
+                corrections += 1
+                continue
+            if failure.throttled and self._successes > successes:
+                crowded += 1
             else:
-                self._succeeded = True
-                self._given_up_in_a_row = 0
-                return reply
-            await asyncio.sleep(delay)
-            attempt += 1
+                attempts += 1
+            if not failure.transient or attempts >= self._retry.attempts or crowded >= self._retry.crowded_attempts:
+                await self._give_up(failure)
+                raise failure
+            successes = self._successes
+            await asyncio.sleep(self._retry.delay(attempts + crowded))
 
-    async def _send(self, messages: Sequence[BaseMessage], schema: NamedSchema | None) -> Reply:
-        most_input = most_input_tokens(plain(messages), schema[1] if schema else None)
+    async def _send(self, turn: Turn, messages: Messages, schema: NamedSchema | None, most_input: int) -> Reply:
         room = await self._budget.reserve(most_input, self._endpoint.max_tokens, self._endpoint.price)
         self._usage.requests += 1
+        turn.sent()
         try:
             reply = await self._connection.complete(messages, schema)
         except RequestFailed as failed:
             # What may have been computed stays reserved: better a budget that ends early than one that is overshot.
-            self._charge(room.settle(None, None) if failed.maybe_charged else room.settle(0, 0))
+            used = None if failed.maybe_charged else 0
+            self._charge(turn, room, used, used)
             raise
-        except asyncio.CancelledError:
-            self._charge(room.settle(None, None))
+        except FinregError:  # the provider had nothing to show for us
+            self._charge(turn, room, 0, 0)
             raise
-        self._charge(room.settle(reply.input_tokens, reply.output_tokens))
+        except BaseException:
+            self._charge(turn, room, None, None)
+            raise
+        self._charge(turn, room, reply.input_tokens, reply.output_tokens)
         return reply
 
-    def _charge(self, tokens: tuple[int, int]) -> None:
-        input_tokens, output_tokens = tokens
-        self._usage.input_tokens += input_tokens
-        self._usage.output_tokens += output_tokens
+    def _charge(self, turn: Turn, room: Reservation, input_tokens: int | None, output_tokens: int | None) -> None:
+        used_input, used_output = room.settle(input_tokens, output_tokens)
+        turn.used(used_input + used_output)
+        self._usage.input_tokens += used_input
+        self._usage.output_tokens += used_output
         if self._endpoint.price is not None:
-            spent = cost(self._endpoint.price, input_tokens, output_tokens)
+            spent = cost(self._endpoint.price, used_input, used_output)
             self._usage.money = (self._usage.money or 0.0) + spent
+
+    def _check_patience(self, failed: RequestFailed) -> None:
+        """Makes a wait that is longer than ours the end of the run."""
+        seconds = failed.retry_after or 0.0
+        if seconds > self._retry.longest_asked:
+            failed.transient, failed.endpoint_wide = False, True
+            then = datetime.now() + timedelta(seconds=seconds)
+            failed.message += f" (it asks to be left alone for {seconds:.0f} s)"
+            failed.remedy = f"run the same command again after {then:%H:%M on %d %B}; what was paid for is kept"
 
     async def _give_up(self, failed: RequestFailed) -> None:
         """Ends the run where nothing can succeed: see `EndpointError`. Otherwise only this request has failed."""
         self._given_up_in_a_row += 1
-        patience = _FAILURES_WITHOUT_SUCCESS + (2 * self._endpoint.max_concurrency if self._succeeded else 0)
+        patience = _FAILURES_WITHOUT_SUCCESS + (2 * self._endpoint.max_concurrency if self._successes else 0)
         if failed.endpoint_wide or self._given_up_in_a_row >= patience:
-            self._unusable = await self._connection.failure(failed)
+            self._unusable = self._unusable or await self._connection.failure(failed)
             raise self._unusable from failed
 
 
-def request_key(
-    endpoint: Endpoint, messages: Sequence[Mapping[str, str]], schema: NamedSchema | None, sample: int
-) -> str:
+def request_key(endpoint: Endpoint, messages: Messages, schema: NamedSchema | None, sample: int) -> str:
     """The key of a request in the cache: everything that decides the reply, and nothing secret.
 
     Whether the endpoint is told the schema or only the prompt says it is left out: it is learned anew in each run.
@@ -215,7 +241,14 @@ def request_key(
         "max_tokens": endpoint.max_tokens,
         "schema": schema[1] if schema else None,
     }
-    return content_hash(endpoint.provider, endpoint.base_url, endpoint.model, parameters, list(messages), sample)
+    model = endpoint.model
+    if endpoint.provider == "embedded":
+        from finreg_cli.llm.served import fingerprint
+
+        model = fingerprint(model)  # another file may stand under the same path
+    # A profile is a workspace, and another one's endpoint of the same name may be another model.
+    where = endpoint.base_url if endpoint.profile is None else f"profile {endpoint.profile}"
+    return content_hash(endpoint.provider, where, model, parameters, list(messages), sample)
 
 
 @asynccontextmanager
@@ -232,87 +265,135 @@ async def opened(make: Callable[[], Iterable[Client]]) -> AsyncIterator[list[Cli
 def run_all(
     opening: Callable[[], AbstractAsyncContextManager[Worker[Item, Result]]], items: Iterable[Item], in_flight: int
 ) -> Generator[Result, None, None]:
-    """Runs a worker over items, ``in_flight`` at a time, and yields the results as they come, in any order.
+    """Runs a worker over items and yields the results as they come, in any order.
 
     The worker lives in an event loop on a thread of its own, so that requests go on while the caller works on a result.
-    Items are taken in the caller's thread, a few ahead. When the generator is closed or interrupted, what is in flight
-    is cancelled and the worker's resources are closed.
+    Items are taken in the caller's thread. When the generator is closed or interrupted, what is in flight is cancelled
+    and the worker's resources are closed.
 
     Args:
         opening: opens the worker, in its loop.
-        items: may be endless; at most ``2 * in_flight`` are held.
-        in_flight: items under way at a time.
+        items: may be endless.
+        in_flight: requests that the worker sends at a time. Up to twice as many items are under way, so that there is
+            always one that wants to send: an item that is between two of its requests leaves no gap.
 
     Raises:
         FinregError: the first that a worker raised, after the results that were finished. With `BudgetReached`, items
             that are under way go on as far as they can pay.
     """
-    with _on_a_thread(opening) as (start, worker):
-        slots = asyncio.Semaphore(in_flight)
-
-        async def one(item: Item) -> Result:
-            async with slots:
-                return await worker(item)
-
+    with _on_a_thread(opening) as (thread, worker):
         finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
-        pending: set[Future[Result]] = set()
-        source = iter(items)
+        source = enumerate(items)
+        under_way = 0
         stopped: FinregError | None = None
         while True:
-            for item in islice(source, 2 * in_flight - len(pending)) if stopped is None else ():
-                future = start(one(item))
-                pending.add(future)
-                future.add_done_callback(finished.put)
-            if not pending:
+            for number, item in islice(source, 2 * in_flight - under_way) if stopped is None else ():
+                under_way += 1
+                thread.start(partial(_in_place, number, worker, item), finished.put)
+            if not under_way:
                 break
-            future = finished.get()
-            pending.remove(future)
+            outcome = finished.get()
+            under_way -= 1
             try:
-                result = future.result()
+                result = outcome.result()
             except CancelledError:
                 continue
             except FinregError as error:
                 stopped = stopped or error
                 if not isinstance(error, BudgetReached):
-                    for each in pending:
-                        each.cancel()
+                    thread.cancel()
                 continue
             yield result
         if stopped is not None:
             raise stopped
 
 
-class _Start(Protocol):
-    def __call__(self, coroutine: Coroutine[Any, Any, Made], /) -> Future[Made]:
-        """Starts a coroutine in the loop, from another thread."""
+async def _in_place(number: int, worker: Worker[Item, Result], item: Item) -> Result:
+    place.set(number)
+    return await worker(item)
+
+
+class _LoopThread:
+    """An event loop on a thread of its own.
+
+    No coroutine is made outside of that thread: Ctrl-C may strike the caller between making a coroutine and handing it
+    over, and it would never be awaited.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="finreg-requests", daemon=True)
+        self._thread.start()
+
+    def start(self, function: Callable[[], Awaitable[Made]], done: Callable[[Future[Made]], object]) -> None:
+        """Starts a coroutine function; ``done`` is called with its outcome, in the loop's thread."""
+        self._loop.call_soon_threadsafe(self._start, function, done)
+
+    def call(self, function: Callable[[], Awaitable[Made]]) -> Made:
+        """What a coroutine function returns."""
+        done: queue.SimpleQueue[Future[Made]] = queue.SimpleQueue()
+        self.start(function, done.put)
+        return done.get().result()
+
+    def cancel(self) -> None:
+        """Cancels all that was started and is not done, without waiting for it."""
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def cancelled(self) -> None:
+        """Cancels all others that were started, and waits until they have ended."""
+        others = self._tasks - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _start(self, function: Callable[[], Awaitable[Made]], done: Callable[[Future[Made]], object]) -> None:
+        async def awaited() -> Made:
+            return await function()
+
+        def end(task: asyncio.Task[Made]) -> None:
+            self._tasks.discard(task)
+            done(_outcome(task))
+
+        task = self._loop.create_task(awaited())
+        self._tasks.add(task)
+        task.add_done_callback(end)
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
+def _outcome(task: asyncio.Task[Made]) -> Future[Made]:
+    """What became of a task that is done; the task itself stays in the thread of its loop, also when it is freed."""
+    outcome: Future[Made] = Future()
+    if task.cancelled():
+        outcome.cancel()
+    elif (error := task.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(task.result())
+    return outcome
 
 
 @contextmanager
-def _on_a_thread(opening: Callable[[], AbstractAsyncContextManager[Made]]) -> Iterator[tuple[_Start, Made]]:
-    """An event loop on a thread of its own with a worker opened in it; at the end its tasks are cancelled first."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="finreg-requests", daemon=True)
-    thread.start()
-
-    def start(coroutine: Coroutine[Any, Any, Any], /) -> Future[Any]:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop)
-
+def _on_a_thread(
+    opening: Callable[[], AbstractAsyncContextManager[Made]],
+) -> Iterator[tuple[_LoopThread, Made]]:
+    """A loop with a worker opened in it; at the end what it has started is cancelled before the worker is closed."""
+    thread = _LoopThread()
     try:
         context = opening()
-        worker = start(context.__aenter__()).result()
+        worker = thread.call(context.__aenter__)
         try:
-            yield start, worker
+            yield thread, worker
         finally:
-            start(_cancel_all()).result()
-            start(context.__aexit__(None, None, None)).result()
+            thread.call(thread.cancelled)
+            thread.call(partial(context.__aexit__, None, None, None))
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-async def _cancel_all() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+        thread.end()

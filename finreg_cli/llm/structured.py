@@ -61,6 +61,13 @@ class Answer(Output):
     answer: Text
 
 
+class FinalVerdict(Output):
+    reasons: Text
+    question_stands_alone: bool
+    grounded: bool
+    answers_the_question: bool
+
+
 class Verdict(Output):
     reasons: Text
     passed: bool

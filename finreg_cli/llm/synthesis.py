@@ -26,11 +26,14 @@ from finreg_cli.domain.extraction import Labels, Schema, Value, text_of
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.windows import windows
 from finreg_cli.llm import prompts as prompt_files
-from finreg_cli.llm.asking import FILLER, ConfiguredEndpoints, RowRejected, StructuredModel, TextModel
+from finreg_cli.llm.asking import ConfiguredEndpoints, RowRejected, StructuredModel, TextModel
 from finreg_cli.llm.base import Commission, Estimate, ReplyCache, Synthesised, Usage
 from finreg_cli.llm.budget import Budget
+from finreg_cli.llm.estimating import FILLER, Expectation
+from finreg_cli.llm.estimating import estimate as estimated
 from finreg_cli.llm.prompts import Prompts
 from finreg_cli.llm.runner import Asker, Retry, run_all
+from finreg_cli.llm.served import recorded_name
 from finreg_cli.llm.structured import Verdict, form, labels_form
 from finreg_cli.tasks.structured_extraction import document_problem, labels_problem, leftover_problem, schema_of
 
@@ -226,7 +229,7 @@ class SynthesisWriter:
 
     Args:
         config: with ``endpoints.generator``; without ``endpoints.judge`` the verdicts stay None.
-        cache, budget, environment, retry: see `asking.ConfiguredEndpoints`.
+        cache, budget, environment, retry, expectation: see `asking.ConfiguredEndpoints`.
 
     Raises:
         ConfigError: a key's variable is not set, or a prompt is wrong.
@@ -240,14 +243,16 @@ class SynthesisWriter:
         environment: Mapping[str, str] = os.environ,
         *,
         retry: Retry = Retry(),  # noqa: B008 - immutable
+        expectation: Expectation = Expectation(),  # noqa: B008 - immutable
     ) -> None:
-        self._endpoints = ConfiguredEndpoints(config, cache, budget, environment, retry)
+        self._endpoints = ConfiguredEndpoints(config, cache, budget, environment, retry, expectation)
+        self._expectation = expectation
         self._prompts = prompt_files.load(config.generate.prompts, "structured_extraction")
         self._schema = schema_of(config)
 
     @property
     def model(self) -> str:
-        return self._endpoints.generator.model
+        return recorded_name(self._endpoints.generator)
 
     @property
     def prompt_version(self) -> str:
@@ -273,7 +278,7 @@ class SynthesisWriter:
         """
         planners = self._endpoints.planners()
         asyncio.run(_write_all(self._synthesis(planners), work))
-        return Estimate({name: planner.usage for name, planner in planners.items()})
+        return estimated(planners, self._expectation)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Callable[[Commission], Any]]:

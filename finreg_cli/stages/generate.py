@@ -2,16 +2,23 @@
 
 Propose rows for every chunk, drop what cannot stand, choose by the mix, write what is new, check it, commit it as it
 comes. Chunks are streamed twice (once to choose, once to write); held in memory are only ids and questions.
+
+Only the newest version of each work takes part. Rows whose chunk is gone from it are retired, and come back with their
+chunk; unchanged chunks keep their rows, so that an amended regulation costs no more than its amended articles.
+
+Mechanical filters (`domain.quality`) and near-duplicates are applied here to the rows of both methods. A model's rows
+have passed the filters before: the chain asks nobody about a row that fails them.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from itertools import islice
 
 from finreg_cli.config import Config
 from finreg_cli.domain import quality
@@ -29,24 +36,38 @@ from finreg_cli.domain.records import (
     QaRow,
     RejectedRow,
     SplitSettings,
+    Table,
 )
-from finreg_cli.errors import ConfigError, EndpointError, NothingToDo
-from finreg_cli.lakehouse.base import Lakehouse
+from finreg_cli.domain.versions import is_repealed
+from finreg_cli.errors import ConfigError, EndpointError, NothingToDo, StageFailed
+from finreg_cli.lakehouse.base import Lakehouse, Where
 from finreg_cli.llm.base import Assignment, RowWriter, Usage, Written
 from finreg_cli.stages.base import Run, StageResult
+from finreg_cli.stages.recorded_versions import chunk_ids_in_force, chunks_in_force, where_in_force
+from finreg_cli.stages.settled import Settled
 from finreg_cli.tasks import regulation_qa
+from finreg_cli.tasks.regulation_qa import Proposed
+from finreg_cli.tracking.base import TrackedRun, Tracker
 
 COMMIT_ROWS = 200
 COMMIT_SECONDS = 30.0
-DELETE_IDS = 500
+IDS_AT_A_TIME = 500
+CHUNKS_AT_A_TIME = 500
 RULES_BANNER = "rows are made by rules from the legal structure, not by a language model (generate.method: rules)"
 
 
-def generate(run: Run, lakehouse: Lakehouse, writer: RowWriter | None, resplit: bool = False) -> StageResult:
+def generate(
+    run: Run,
+    lakehouse: Lakehouse,
+    writer: RowWriter | None,
+    resplit: bool = False,
+    tracker: Tracker | None = None,
+) -> StageResult:
     """Makes the rows of ``qa_dataset`` that are not there yet, and the two exports.
 
     Args:
         writer: the language model; None with ``generate.method: rules``.
+        tracker: is told what the language model was used for.
         resplit: accept another seed or fraction than the table was split with, and move the rows.
 
     Raises:
@@ -63,24 +84,29 @@ def generate(run: Run, lakehouse: Lakehouse, writer: RowWriter | None, resplit: 
             "run 'finreg ingest' with the same configuration first",
         )
     settings = _guard_split(run, lakehouse, resplit)
-    plan = _plan(run, lakehouse, writer)
+    settled = Settled(config)
+    plan = _plan(run, lakehouse, writer, settled)
     result = StageResult("generate", counts=plan.counts())
     if run.dry_run:
         if writer:
-            result.counts["estimate"] = _usage_counts(
-                writer.estimate(_assignments(config, lakehouse, writer, plan)).usage
-            )
+            estimate = writer.estimate(_assignments(config, lakehouse, writer, plan))
+            result.counts["estimate"] = _usage_counts(estimate.usage)
+            result.counts["expected"] = _usage_counts(estimate.expected)
+            result.findings.append(estimate.basis)
         return result
 
     moved = settings is not None and lakehouse.exists(QA_DATASET)
     if settings and moved:
         _move_rows(lakehouse, settings)
         lakehouse.append(QA_SPLIT, QA_SPLIT.batches([settings]))
-    retired = _retire_orphans(lakehouse)
+    retired, revived = _retire_and_revive(lakehouse)
     commits = _Commits(run.run_id, lakehouse, None if moved else settings)
     version_before = lakehouse.version(QA_DATASET)
+    tracked = tracker.run("generate", _tags(run)) if tracker and writer and plan.wanted else nullcontext()
     try:
         with (
+            tracked as tracking,
+            _told_at_the_end(tracking, run, lakehouse, writer, commits),
             run.progress.track("generate", len(plan.wanted), "rows") as advance,
             closing(_produce(config, lakehouse, writer, plan)) as rows,
         ):
@@ -90,17 +116,25 @@ def generate(run: Run, lakehouse: Lakehouse, writer: RowWriter | None, resplit: 
                     advance(1)
     finally:  # also after Ctrl-C, a dead endpoint or a spent budget: what is finished is kept
         commits.flush()
-        if moved or retired or lakehouse.version(QA_DATASET) != version_before:
+        if moved or retired or revived or lakehouse.version(QA_DATASET) != version_before:
             _write_exports(lakehouse)
         if writer:
             result.counts["usage"] = _usage_counts(writer.usage)
+            result.counts["per_kept_row"] = _per_row(writer.usage, commits.kept)
     _forget_stale_rejects(config, lakehouse, commits)
+    settled.save()
     if commits.kept:
         lakehouse.compact(QA_DATASET)
         lakehouse.compact(QA_REJECTED)
 
-    result.counts |= {"kept": commits.kept, "retired": retired, "rejected": dict(commits.reasons.most_common())}
+    result.counts |= {
+        "kept": commits.kept,
+        "retired": retired,
+        "revived": revived,
+        "rejected": dict(commits.reasons.most_common()),
+    }
     result.counts |= _dataset_counts(lakehouse)
+    result.counts["not_for_training"] = lakehouse.count(QA_DATASET, {"retired_at": None, "outputs_may_train": False})
     if not result.counts["rows"]:
         if commits.endpoint_failure:
             url = config.endpoints.generator.base_url if config.endpoints.generator else None
@@ -151,49 +185,64 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Sketch:
-    """What the choice needs to know of a proposed row."""
+    """What the choice needs to know of a proposed row; ``settled`` where its chunk had its choice in an earlier run."""
 
     candidate: Candidate
     split: str
     question: str | None
+    settled: bool
 
 
-def _plan(run: Run, lakehouse: Lakehouse, writer: RowWriter | None) -> _Plan:
+def _plan(run: Run, lakehouse: Lakehouse, writer: RowWriter | None, settled: Settled) -> _Plan:
     config, plan = run.config, _Plan()
     _load_known(lakehouse, plan)
     sketches: list[_Sketch] = []
-    with run.progress.track("plan", lakehouse.count(SPLITTED_DOCUMENTS), "chunks") as advance:
-        for chunk in _chunks(lakehouse):
+    with run.progress.track(
+        "plan", lakehouse.count(SPLITTED_DOCUMENTS, where_in_force(lakehouse)), "chunks"
+    ) as advance:
+        for chunk, referenced in _sources(config, lakehouse):
             plan.chunks += 1
-            for row in _proposals(config, chunk, writer):
-                plan.proposed += 1
-                reason = quality.check_blank(row, chunk) if writer else quality.check(row, chunk)
+            proposed = list(_proposals(config, chunk, referenced, writer))
+            is_settled = settled.holds([each.row.row_id for each in proposed])
+            plan.proposed += len(proposed)
+            for each in proposed:
+                row, reason = each.row, _refusal(config, each)
                 if reason:
                     plan.refused[row.row_id] = ("check", reason)
                 else:
                     candidate = Candidate(row.row_id, row.kind, row.chunk_id)
-                    sketches.append(_Sketch(candidate, row.split, row.question))
+                    sketches.append(_Sketch(candidate, row.split, row.question, is_settled))
             advance(1)
 
     # Validation first: of two questions that nearly equal each other across the split, the training row goes.
     sketches.sort(key=lambda sketch: (sketch.split != "validation", sketch.candidate.row_id))
     standing = [sketch for sketch in sketches if not _refuse_duplicate(plan, sketch)]
-    chosen = select(
-        [sketch.candidate for sketch in standing],
-        {str(kind): share for kind, share in config.generate.kinds.items()},
-        config.generate.rows_per_chunk,
-        config.generate.limit,
-    )
-    plan.wanted = chosen - plan.known
-    plan.left_out = sum(each.candidate.row_id not in chosen | plan.known for each in standing)
+    plan.wanted = _choose(config, lakehouse, plan, standing)
+    chosen = plan.wanted | plan.known
+    plan.left_out = sum(each.candidate.row_id not in chosen for each in standing)
     plan.by_kind = Counter(each.candidate.kind for each in standing if each.candidate.row_id in plan.wanted)
     return plan
 
 
+def _choose(config: Config, lakehouse: Lakehouse, plan: _Plan, standing: list[_Sketch]) -> set[str]:
+    """The rows to make: of a settled chunk none but those that were tried before, of the others by the mix."""
+    tried = plan.known | _standing_reasons(lakehouse).keys()
+    candidates = [each.candidate for each in standing if not each.settled or each.candidate.row_id in tried]
+    kinds = {str(kind): share for kind, share in config.generate.kinds.items()}
+    limit = config.generate.limit
+    wanted = select(candidates, kinds, config.generate.rows_per_chunk, limit) - plan.known
+    if limit is None:
+        return wanted
+    # What stands counts against the limit, also where the mix would choose others in its place now.
+    room = max(0, limit - sum(each.row_id in plan.known for each in candidates))
+    return set(sorted(wanted)[:room])
+
+
 def _load_known(lakehouse: Lakehouse, plan: _Plan) -> None:
-    present = set(_chunk_ids(lakehouse))
+    """What stands, with the retired rows whose chunk is back."""
+    present = chunk_ids_in_force(lakehouse)
     columns = ["row_id", "chunk_ids", "question", "split"]
-    for batch in lakehouse.read(QA_DATASET, columns, where={"retired_at": None}):
+    for batch in lakehouse.read(QA_DATASET, columns):
         for row in batch.to_pylist():
             if present.issuperset(row["chunk_ids"]):
                 plan.known.add(row["row_id"])
@@ -223,14 +272,65 @@ def _duplicate(plan: _Plan, row_id: str, split: str, question: str) -> str | Non
     return f"{'near_validation' if crosses else 'near_duplicate'}: {other}"
 
 
-def _proposals(config: Config, chunk: Chunk, writer: RowWriter | None) -> Iterator[QaRow]:
-    """The rows a chunk could give: complete by rules, blank for a model."""
+def _refusal(config: Config, proposed: Proposed) -> str | None:
+    """Why a row can't stand, as far as it is there already."""
+    if proposed.refusal:
+        return proposed.refusal
+    if proposed.row.question is None:
+        return quality.check_blank(proposed.row, proposed.source)
+    return quality.check(proposed.row, proposed.source, config.generate.language)
+
+
+def _proposals(
+    config: Config, chunk: Chunk, referenced: Sequence[Chunk], writer: RowWriter | None
+) -> Iterator[Proposed]:
+    """The rows a chunk could give: complete by rules, blank for a model; none where only "(deleted)" stands."""
+    if is_repealed(chunk):
+        return
     if writer is None:
-        yield from regulation_qa.rows_by_rules(chunk, config.generate)
+        yield from (Proposed(row, chunk) for row in regulation_qa.rows_by_rules(chunk, config.generate))
     else:
         yield from regulation_qa.blanks_for_model(
-            chunk, config.generate, writer.model, writer.prompt_version, writer.outputs_may_train
+            chunk, config.generate, writer.model, writer.prompt_version, writer.outputs_may_train, referenced
         )
+
+
+def _sources(config: Config, lakehouse: Lakehouse) -> Iterator[tuple[Chunk, list[Chunk]]]:
+    """The chunks in force, each with those of the same document that it refers to, where a row may need them."""
+    chunks = chunks_in_force(lakehouse)
+    if not config.generate.kinds.get("cross_article"):
+        yield from ((chunk, []) for chunk in chunks)
+        return
+    while some := list(islice(chunks, CHUNKS_AT_A_TIME)):
+        known = _referenced(lakehouse, some)
+        for chunk in some:
+            found = (known.get((chunk.document_id, reference)) for reference in chunk.references)
+            yield chunk, [each for each in found if each is not None and not is_repealed(each)]
+
+
+def _referenced(lakehouse: Lakehouse, chunks: Collection[Chunk]) -> dict[tuple[str, str], Chunk]:
+    """(document_id, chunk_id) -> chunk: these, and what they refer to in their documents."""
+    known = {(each.document_id, each.chunk_id): each for each in chunks}
+    named = {(chunk.document_id, reference) for chunk in chunks for reference in chunk.references}
+    # What lies outside of the document is named in words, "Directive 2013/36/EU Article 4".
+    missing = {(document, reference) for document, reference in named - known.keys() if " " not in reference}
+    documents = {document for document, _ in missing}
+    for each in _chunks_by_id(lakehouse, {reference for _, reference in missing}, documents):
+        known[each.document_id, each.chunk_id] = each
+    return known
+
+
+def _chunks_by_id(lakehouse: Lakehouse, chunk_ids: Iterable[str], documents: Collection[str]) -> Iterator[Chunk]:
+    for ids in _slices(chunk_ids):
+        where = {"chunk_id": ids, "document_id": sorted(documents)}
+        yield from SPLITTED_DOCUMENTS.records(lakehouse.read(SPLITTED_DOCUMENTS, where=where))
+
+
+def _slices(ids: Iterable[str]) -> Iterator[list[str]]:
+    """The ids in order, as many at a time as a filter takes."""
+    ordered = iter(sorted(ids))
+    while some := list(islice(ordered, IDS_AT_A_TIME)):
+        yield some
 
 
 # --- the rows themselves ---------------------------------------------------------------------------------------------
@@ -240,8 +340,9 @@ def _produce(
     config: Config, lakehouse: Lakehouse, writer: RowWriter | None, plan: _Plan
 ) -> Generator[Written, None, None]:
     """Every wanted row and every refused one, with its reason."""
-    for chunk in _chunks(lakehouse):
-        for row in _proposals(config, chunk, writer):
+    for chunk, referenced in _sources(config, lakehouse):
+        for proposed in _proposals(config, chunk, referenced, writer):
+            row = proposed.row
             if row.row_id in plan.refused:
                 step, reason = plan.refused[row.row_id]
                 yield Written(row, step, reason)
@@ -262,19 +363,19 @@ def _by_model(config: Config, lakehouse: Lakehouse, writer: RowWriter, plan: _Pl
     # Closed at once when this generator is, so that no request outlives an interrupt.
     with closing(writer.write(assignments())) as finished:
         for written in finished:
-            chunk = in_flight.pop(written.row.row_id)
-            yield written if written.reason else _check(written.row, chunk, plan)
+            source = in_flight.pop(written.row.row_id)
+            yield written if written.reason else _check(config, written.row, source, plan)
 
 
 def _assignments(config: Config, lakehouse: Lakehouse, writer: RowWriter, plan: _Plan) -> Iterator[Assignment]:
-    for chunk in _chunks(lakehouse):
-        for blank in _proposals(config, chunk, writer):
-            if blank.row_id in plan.wanted:
-                yield Assignment(blank, chunk)
+    for chunk, referenced in _sources(config, lakehouse):
+        for proposed in _proposals(config, chunk, referenced, writer):
+            if proposed.row.row_id in plan.wanted:
+                yield Assignment(proposed.row, proposed.source)
 
 
-def _check(row: QaRow, chunk: Chunk, plan: _Plan) -> Written:
-    reason = quality.check(row, chunk)
+def _check(config: Config, row: QaRow, source: Chunk, plan: _Plan) -> Written:
+    reason = quality.check(row, source, config.generate.language)
     if reason:
         return Written(row, "check", reason)
     reason = _duplicate(plan, row.row_id, row.split, row.question or "")
@@ -337,15 +438,6 @@ def _rejected(written: Written, run_id: str) -> RejectedRow:
 # --- the tables around them ------------------------------------------------------------------------------------------
 
 
-def _chunks(lakehouse: Lakehouse) -> Iterator[Chunk]:
-    return SPLITTED_DOCUMENTS.records(lakehouse.read(SPLITTED_DOCUMENTS))
-
-
-def _chunk_ids(lakehouse: Lakehouse) -> Iterator[str]:
-    for batch in lakehouse.read(SPLITTED_DOCUMENTS, ["chunk_id"]):
-        yield from batch.column("chunk_id").to_pylist()
-
-
 def _guard_split(run: Run, lakehouse: Lakehouse, resplit: bool) -> SplitSettings | None:
     """The settings to record, or None where the table has the same already."""
     wanted = run.config.generate
@@ -368,30 +460,63 @@ def _guard_split(run: Run, lakehouse: Lakehouse, resplit: bool) -> SplitSettings
 
 
 def _move_rows(lakehouse: Lakehouse, settings: SplitSettings) -> None:
-    """Puts every row on the side that the settings give it, in one commit."""
+    """Puts every row on the side that the settings give it, in one commit; rows that would stand on both are dropped.
+
+    Those are rejected as `cross_split` in the same run; their replies stay in the cache.
+    """
+    seed, fraction = settings.seed, settings.validation_fraction
+    parted = _parted(lakehouse, seed, fraction)
     rows = (
-        replace(row, split=regulation_qa.side_of(row, settings.seed, settings.validation_fraction))
+        replace(row, split=regulation_qa.side_of(row, seed, fraction))
         for row in QA_DATASET.records(lakehouse.read(QA_DATASET))
+        if row.row_id not in parted
     )
     lakehouse.overwrite(QA_DATASET, QA_DATASET.batches(rows))
 
 
-def _retire_orphans(lakehouse: Lakehouse) -> int:
-    """Marks the rows whose chunk is gone, so that nothing trains on a text that is no longer in force."""
-    present, now = set(_chunk_ids(lakehouse)), datetime.now(UTC)
-    orphans = [
-        replace(row, retired_at=now)
-        for row in QA_DATASET.records(lakehouse.read(QA_DATASET, where={"retired_at": None}))
-        if not present.issuperset(row.chunk_ids)
-    ]
-    if orphans:
-        lakehouse.merge(QA_DATASET, QA_DATASET.batches(orphans))
-    return len(orphans)
+def _parted(lakehouse: Lakehouse, seed: int, fraction: float) -> set[str]:
+    """The rows across articles whose chunks would stand on both sides."""
+    parted = set()
+    for batch in lakehouse.read(QA_DATASET, ["row_id", "document_id", "chunk_ids"]):
+        rows = [row for row in batch.to_pylist() if len(row["chunk_ids"]) > 1]
+        wanted = {chunk_id for row in rows for chunk_id in row["chunk_ids"]}
+        documents = {row["document_id"] for row in rows}
+        chunks = {each.chunk_id: each for each in _chunks_by_id(lakehouse, wanted, documents)}
+        for row in rows:
+            joined = [chunks[each] for each in row["chunk_ids"] if each in chunks]
+            if regulation_qa.crosses_split(joined, seed, fraction):
+                parted.add(row["row_id"])
+    return parted
+
+
+def _retire_and_revive(lakehouse: Lakehouse) -> tuple[int, int]:
+    """Marks the rows whose chunk is gone from the version in force, and takes the mark off those whose chunk is back.
+
+    So nothing trains on a text that is no longer in force, and what was paid for is not paid for again.
+    """
+    present = chunk_ids_in_force(lakehouse)
+    marks: dict[str, datetime | None] = {}
+    now = datetime.now(UTC)
+    for batch in lakehouse.read(QA_DATASET, ["row_id", "chunk_ids", "retired_at"]):
+        for row in batch.to_pylist():
+            stands = present.issuperset(row["chunk_ids"])
+            if stands != (row["retired_at"] is None):
+                marks[row["row_id"]] = None if stands else now
+    if marks:
+        rows = [replace(row, retired_at=marks[row.row_id]) for row in _rows_by_id(lakehouse, sorted(marks))]
+        lakehouse.merge(QA_DATASET, QA_DATASET.batches(rows))
+    retired = sum(mark is not None for mark in marks.values())
+    return retired, len(marks) - retired
+
+
+def _rows_by_id(lakehouse: Lakehouse, row_ids: list[str]) -> Iterator[QaRow]:
+    for ids in _slices(row_ids):
+        yield from QA_DATASET.records(lakehouse.read(QA_DATASET, where={"row_id": ids}))
 
 
 def _forget_stale_rejects(config: Config, lakehouse: Lakehouse, commits: _Commits) -> None:
     """Keeps ``qa_rejected`` at the present state: out go rows that were kept, or whose chunk or rule is gone."""
-    present = set(_chunk_ids(lakehouse))
+    present = chunk_ids_in_force(lakehouse)
     stale: list[str] = []
     for batch in lakehouse.read(QA_REJECTED, ["row_id", "chunk_ids", "method"]):
         for row in batch.to_pylist():
@@ -401,13 +526,18 @@ def _forget_stale_rejects(config: Config, lakehouse: Lakehouse, commits: _Commit
             )
             if gone or superseded or row["row_id"] in commits.kept_ids:
                 stale.append(row["row_id"])
-    for start in range(0, len(stale), DELETE_IDS):
-        lakehouse.overwrite(QA_REJECTED, [], where={"row_id": stale[start : start + DELETE_IDS]})
+    for ids in _slices(stale):
+        lakehouse.overwrite(QA_REJECTED, [], where={"row_id": ids})
 
 
 def _write_exports(lakehouse: Lakehouse) -> None:
-    for table, split in ((QA_DATASET_TRAIN, "train"), (QA_DATASET_VAL, "validation")):
-        rows = QA_DATASET.records(lakehouse.read(QA_DATASET, where={"split": split, "retired_at": None}))
+    """The rows in force as messages; in the training table only what may be trained on."""
+    of_table: dict[Table[ChatExport], Where] = {
+        QA_DATASET_TRAIN: {"split": "train", "outputs_may_train": True},
+        QA_DATASET_VAL: {"split": "validation"},
+    }
+    for table, where in of_table.items():
+        rows = QA_DATASET.records(lakehouse.read(QA_DATASET, where={**where, "retired_at": None}))
         lakehouse.overwrite(
             table, table.batches(ChatExport(messages=regulation_qa.training_messages(row)) for row in rows)
         )
@@ -435,6 +565,66 @@ def _dataset_counts(lakehouse: Lakehouse) -> dict[str, object]:
 
 def _usage_counts(usage: dict[str, Usage]) -> dict[str, dict[str, float | None]]:
     return {name: dict(vars(each)) for name, each in usage.items()}
+
+
+def _per_row(usage: dict[str, Usage], kept: int) -> dict[str, float | None]:
+    """What all endpoints together were used for, shared out over the rows that were kept; None where none was.
+
+    Money is None, too, where an endpoint has no price.
+    """
+    money = [each.money for each in usage.values()]
+    spent: dict[str, float | None] = {
+        "requests": sum(each.requests for each in usage.values()),
+        "input_tokens": sum(each.input_tokens for each in usage.values()),
+        "output_tokens": sum(each.output_tokens for each in usage.values()),
+        "money": None if None in money else sum(each for each in money if each is not None),
+    }
+    return {name: None if value is None or not kept else value / kept for name, value in spent.items()}
+
+
+# --- what the tracker is told ----------------------------------------------------------------------------------------
+
+
+def _tags(run: Run) -> dict[str, str]:
+    return {"finreg.stage": "generate", "finreg.run_id": run.run_id, "finreg.task": run.config.task}
+
+
+@contextmanager
+def _told_at_the_end(
+    tracked: TrackedRun | None, run: Run, lakehouse: Lakehouse, writer: RowWriter | None, commits: _Commits
+) -> Iterator[None]:
+    """Tells the tracker what rows are made with, and in the end, however it comes, what they have taken."""
+    if tracked is None or writer is None:
+        yield
+        return
+    settings = run.config.generate
+    tracked.params(
+        {
+            "model": writer.model,
+            "prompt_version": writer.prompt_version,
+            "outputs_may_train": writer.outputs_may_train,
+            **settings.model_dump(mode="json", include={"kinds", "audience", "language", "rows_per_chunk", "limit"}),
+        }
+    )
+    version = lakehouse.version(SPLITTED_DOCUMENTS)
+    if version is not None:
+        location, rows = lakehouse.location(SPLITTED_DOCUMENTS), lakehouse.count(SPLITTED_DOCUMENTS)
+        tracked.input_table(SPLITTED_DOCUMENTS.name, location, version, rows, "generation")
+    try:
+        yield
+    except BaseException:
+        with suppress(ConfigError, StageFailed):  # the tracker's own must not replace the error that is on its way
+            tracked.metrics(_told(writer, commits))
+        raise
+    tracked.metrics(_told(writer, commits))
+
+
+def _told(writer: RowWriter, commits: _Commits) -> dict[str, float]:
+    """``generator_requests``, ``per_kept_row_money``, ...; what is not known is left out."""
+    figures = {**_usage_counts(writer.usage), "per_kept_row": _per_row(writer.usage, commits.kept)}
+    named = {f"{of}_{name}": value for of, each in figures.items() for name, value in each.items()}
+    told = {name: float(value) for name, value in named.items() if value is not None}
+    return {"kept": commits.kept, "rejected": commits.reasons.total(), **told}
 
 
 def _warnings(config: Config, result: StageResult) -> list[str]:

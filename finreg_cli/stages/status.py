@@ -206,11 +206,11 @@ def sample_rows(lakehouse: Lakehouse, name: str, sample: int) -> list[dict[str, 
         NothingToDo: the table was not written yet, or is empty.
     """
     table = next((each for each in TABLES if each.name == name), None)
-    known = [each.name for each in TABLES]
     if table is None:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(name, [each.name for each in TABLES], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"there is no table '{name}'", f"{hint}known: {', '.join(known)}")
+        there = ", ".join(each.name for each in TABLES if lakehouse.exists(each)) or "none yet"
+        raise ConfigError(f"there is no table '{name}'", f"{hint}there are: {there}")
     rows = heapq.nsmallest(
         sample,
         (

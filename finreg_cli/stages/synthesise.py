@@ -82,8 +82,12 @@ def synthesise(
             commissions = list(_commissions(config, lakehouse, writer, round_, done))
             result.counts["rounds"][str(round_)] = {"to_make": len(commissions)}
             if writer:
-                estimate = writer.estimate(commissions).usage
-                result.counts["rounds"][str(round_)]["estimate"] = {name: vars(each) for name, each in estimate.items()}
+                estimate = writer.estimate(commissions)
+                result.counts["rounds"][str(round_)] |= {
+                    "expected": {name: vars(each) for name, each in estimate.expected.items()},
+                    "estimate": {name: vars(each) for name, each in estimate.usage.items()},
+                }
+                result.findings[:] = [estimate.basis]
         return result
 
     check = _Check(config, lakehouse, judged=writer is not None and config.endpoints.judge is not None)

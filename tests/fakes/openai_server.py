@@ -6,6 +6,7 @@ judge; and it extracts what stands behind its key ("Lessee: ...", "start_date: .
 told to fail or to be slow.
 
     with FakeOpenAI(latency=0.05) as server: ...            # server.url ends with /v1
+    with OtherProcess(log, "--latency", "0.05") as server:  # the same in a process of its own; read_log(log) tells all
     python -m tests.fakes.openai_server --port 0            # prints {"url": ...} as one line when it is ready
 """
 
@@ -13,21 +14,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import random
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-KEYS = ("question", "acceptable", "reasons", "grounded", "reasoning", "answer", "passed")
+VERDICTS = ("acceptable", "grounded", "passed")
+KEYS = ("question", "reasons", "reasoning", "answer", *VERDICTS)
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -35,10 +41,17 @@ JSON_HEADERS = {"Content-Type": "application/json"}
 class Fault:
     """What to answer instead of a reply: for requests that ``when`` picks (of their prompt), ``times`` times.
 
-    ``kind`` is a status (``"429"``, ``"500"``, ``"401"`` ...), ``html``, ``empty`` (no choices), ``null`` (choices is
-    null), ``half`` (the connection breaks in the body), ``not_json`` (a body that is no JSON), ``prose`` (a reply
-    without JSON), ``silence`` (no answer at all), ``cut`` (the right reply, but cut off at the limit of its tokens), or
-    ``say:TEXT`` (a reply of that text).
+    ``kind`` is one of these, where what stands behind the colon may be left out:
+
+    - ``429``, ``500``, ``401:SECONDS`` ...: a status, with a Retry-After of so many seconds (or ``retry_after``);
+    - ``html``, ``not_json``: status 200 and a page, or a body that is no JSON;
+    - ``empty``, ``null``, ``null_content``: no choices, choices is null, the message's content is null;
+    - ``half``, ``reset``: the connection ends within the body, or before a byte of the reply;
+    - ``silence:SECONDS``: nothing for so long (an hour), and then the right reply;
+    - ``text``: the right reply, but labelled ``text/plain``;
+    - ``huge:BYTES``: the right reply with so much more text in it (a million bytes);
+    - ``cut``: the right reply, but cut off at the limit of its tokens;
+    - ``prose``, ``say:TEXT``: a reply of a text without JSON, or of that text.
     """
 
     kind: str
@@ -48,18 +61,38 @@ class Fault:
     message: str = "the server was told to fail"
 
 
+RANDOM_FAULTS = ("429", "500", "503", "html", "empty", "half", "prose")
+ALL_RANDOM_FAULTS = (
+    *RANDOM_FAULTS,
+    *("429:0.3", "503:0.2", "not_json", "null", "null_content", "reset", "text", "huge:100000", "cut", "silence"),
+)
+
+
 @dataclass
 class Served:
-    """A request as the server saw it; ``status`` is None until (unless) it was answered."""
+    """A request as the server saw it; ``status`` is None until (unless) all of an answer was sent.
+
+    ``number`` counts from 1, ``key`` is a hash of the body, ``in_flight`` counts this one, too. ``tokens`` are what the
+    model computed (and charges for), whether or not the reply arrives.
+    """
 
     path: str
     prompt: str
     parameters: dict[str, Any]
     authorization: str | None
+    number: int = 0
+    key: str = ""
+    in_flight: int = 1
     fault: str | None = None
     status: int | None = None
-    tokens: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     at: float = field(default_factory=time.time)
+    ended_at: float | None = None
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
 
 
 class FakeOpenAI:
@@ -73,6 +106,9 @@ class FakeOpenAI:
         reports_usage: whether replies carry token counts.
         unknown_parameters: refused with status 400, as OpenAI words it.
         fault_share: this share of the requests fails, each with one of ``random_faults``, by ``seed``.
+        fault_span: only from this request to that one, counted from 1; None: from the first on, without an end.
+        repeatable: the same prompt always gets the same reply; otherwise the next sentence of its excerpt.
+        log: two JSON lines per request, when it was received and when it ended; see `read_log`.
     """
 
     def __init__(
@@ -86,7 +122,9 @@ class FakeOpenAI:
         reports_usage: bool = True,
         unknown_parameters: tuple[str, ...] = (),
         fault_share: float = 0.0,
-        random_faults: tuple[str, ...] = ("429", "500", "503", "html", "empty", "half", "prose"),
+        random_faults: tuple[str, ...] = RANDOM_FAULTS,
+        fault_span: tuple[int, int] | None = None,
+        repeatable: bool = False,
         seed: int = 0,
         log: Path | None = None,
     ) -> None:
@@ -105,8 +143,11 @@ class FakeOpenAI:
         self._unknown_parameters = unknown_parameters
         self._fault_share = fault_share
         self._random_faults = random_faults
+        self._fault_span = fault_span
+        self._repeatable = repeatable
         self._random = random.Random(seed)
-        self._log = log
+        self._log_path = log
+        self._log: TextIO | None = None
         self._seen: Counter[str] = Counter()
 
     # --- for the tests ---
@@ -133,6 +174,8 @@ class FakeOpenAI:
         self._loop.close()
 
     async def start(self) -> None:
+        if self._log_path is not None:
+            self._log = self._log_path.open("a", encoding="utf-8", buffering=1)
         app = web.Application(client_max_size=16 * 2**20, middlewares=[self._note_path])
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._list_models)
@@ -145,6 +188,8 @@ class FakeOpenAI:
 
     async def stop(self) -> None:
         await self._runner.cleanup()
+        if self._log is not None:
+            self._log.close()
 
     # --- HTTP ---
 
@@ -158,22 +203,30 @@ class FakeOpenAI:
         return web.json_response({"object": "list", "data": data})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+        sent = await request.read()
+        body = json.loads(sent)
         prompt = "\n".join(str(message["content"]) for message in body["messages"])
         parameters = {name: value for name, value in body.items() if name != "messages"}
-        served = Served(request.path, prompt, parameters, request.headers.get("Authorization"))
-        self.requests.append(served)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        served = Served(request.path, prompt, parameters, request.headers.get("Authorization"))
+        served.number, served.key = len(self.requests) + 1, hashlib.sha256(sent).hexdigest()[:16]
+        served.in_flight = self.in_flight
+        self.requests.append(served)
+        self._write_log("received", served)
         try:
             if self.latency:
                 await asyncio.sleep(self.latency)
             response = await self._respond(request, body, prompt, served)
-            served.status = response.status
+            if request.transport is not None and not request.transport.is_closing():
+                await response.prepare(request)
+                await response.write_eof()
+                served.status = response.status
             return response
         finally:
             self.in_flight -= 1
-            self._write_log(served)
+            served.ended_at = time.time()
+            self._write_log("ended", served)
 
     async def _respond(
         self, request: web.Request, body: dict[str, Any], prompt: str, served: Served
@@ -187,61 +240,71 @@ class FakeOpenAI:
         for name in self._unknown_parameters:
             if name in body:
                 return _error(400, f"Unsupported parameter: '{name}' is not supported with this model.")
-        fault = self._fault_for(prompt)
+        fault = self._fault_for(prompt, served.number)
         if fault is None:
             return self._completion(body, self._answer(body, prompt), served)
         served.fault = fault.kind
         return await self._fail(fault, request, body, served)
 
-    def _fault_for(self, prompt: str) -> Fault | None:
+    def _fault_for(self, prompt: str, number: int) -> Fault | None:
         for fault in self.faults:
             if (fault.times is None or fault.times > 0) and fault.when(prompt):
                 if fault.times is not None:
                     fault.times -= 1
                 return fault
-        if self._fault_share and self._random.random() < self._fault_share:
+        first, last = self._fault_span or (1, number)
+        if first <= number <= last and self._random.random() < self._fault_share:
             return Fault(self._random.choice(self._random_faults))
         return None
 
     async def _fail(
         self, fault: Fault, request: web.Request, body: dict[str, Any], served: Served
     ) -> web.StreamResponse:
-        if fault.kind.isdigit():
-            headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
-            return _error(int(fault.kind), fault.message, headers)
-        if fault.kind == "html":
+        kind, _, detail = fault.kind.partition(":")
+        if kind.isdigit():
+            wait = float(detail) if detail else fault.retry_after
+            return _error(int(kind), fault.message, {} if wait is None else {"Retry-After": f"{wait:g}"})
+        if kind == "html":
             return web.Response(text="<html><body><h1>Bad gateway page</h1></body></html>", content_type="text/html")
-        if fault.kind == "not_json":
-            return web.Response(text='{"choices": [', headers=JSON_HEADERS)
-        if fault.kind == "silence":
-            await asyncio.sleep(3600)
-        if fault.kind == "half":
-            response = web.StreamResponse(headers={**JSON_HEADERS, "Content-Length": "5000"})
-            await response.prepare(request)
-            await response.write(b'{"id": "x", "choices": [{"mess')
-            if request.transport is not None:
-                request.transport.close()
-            return response
-        if fault.kind in ("empty", "null"):
-            whole = self._body(body, "", served)
-            whole["choices"] = [] if fault.kind == "empty" else None
+        if kind == "reset":
+            return await _break_off(request, b"")
+        right = self._answer(body, served.prompt)
+        if kind in ("not_json", "half", "empty", "null", "null_content"):
+            whole = self._body(body, right, served)
+            if kind == "not_json":
+                return web.Response(text='{"choices": [', headers=JSON_HEADERS)
+            if kind == "half":
+                return await _break_off(request, json.dumps(whole).encode())
+            if kind == "null_content":
+                whole["choices"][0]["message"]["content"] = None
+            else:
+                whole["choices"] = [] if kind == "empty" else None
             return web.json_response(whole)
-        if fault.kind == "prose":
-            return self._completion(body, "I have looked at Article 92 and it is fine.", served)
-        if fault.kind == "cut":
-            whole = self._answer(body, "\n".join(str(message["content"]) for message in body["messages"]))
-            return self._completion(body, whole[: len(whole) // 2], served, "length")
-        if fault.kind.startswith("say:"):
-            return self._completion(body, fault.kind.removeprefix("say:"), served)
-        raise ValueError(f"unknown fault {fault.kind!r}")
+        if kind == "silence":
+            self._body(body, right, served)  # computed, and charged, whether or not somebody waits for it
+            await asyncio.sleep(float(detail or 3600))
+        elif kind == "text":
+            return web.Response(text=json.dumps(self._body(body, right, served)), content_type="text/plain")
+        elif kind == "huge":
+            right = _inflated(right, int(detail or 1_000_000))
+        elif kind == "prose":
+            right = "I have looked at Article 92 and it is fine."
+        elif kind == "cut":
+            return self._completion(body, right[: len(right) // 2], served, "length")
+        elif kind == "say":
+            right = detail
+        else:
+            raise ValueError(f"unknown fault {fault.kind!r}")
+        return self._completion(body, right, served)
 
     def _completion(self, body: dict[str, Any], text: str, served: Served, finish_reason: str = "stop") -> web.Response:
         return web.json_response(self._body(body, text, served, finish_reason))
 
     def _body(self, body: dict[str, Any], text: str, served: Served, finish_reason: str = "stop") -> dict[str, Any]:
-        sent = sum(len(message["content"]) for message in body["messages"])
-        usage = {"prompt_tokens": sent // 4 + 1, "completion_tokens": len(text) // 4 + 1}
-        usage["total_tokens"] = served.tokens = sum(usage.values())
+        served.prompt_tokens = sum(len(message["content"]) for message in body["messages"]) // 4 + 1
+        served.completion_tokens = len(text) // 4 + 1
+        usage = {"prompt_tokens": served.prompt_tokens, "completion_tokens": served.completion_tokens}
+        usage["total_tokens"] = served.tokens
         choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
         whole = {"id": "chatcmpl-fake", "object": "chat.completion", "created": 1, "model": body["model"]}
         return {**whole, "choices": [choice], **({"usage": usage} if self._reports_usage else {})}
@@ -254,8 +317,8 @@ class FakeOpenAI:
         if "\nInvent the details " in prompt:
             self._seen[prompt] += 1
             return json.dumps(_other_labels(prompt, f"{prompt}{self._seen[prompt]}"), ensure_ascii=False)
-        wanted = _wanted_keys(body, prompt)
-        if set(wanted) - set(KEYS) or prompt.startswith("Find these details "):
+        wanted, verdicts = _wanted_keys(body, prompt)
+        if set(wanted) - {*KEYS, *verdicts} or prompt.startswith("Find these details "):
             return json.dumps(_extracted(prompt, wanted), ensure_ascii=False)
         if not wanted:
             return "ready"
@@ -263,11 +326,16 @@ class FakeOpenAI:
         lines = context.group(1).splitlines() if context else ["nothing"]
         citation, text = lines[0], " ".join(lines[1:])
         sentences = [each for each in re.split(r"(?<=[.;])\s+", text) if len(each) > 20] or [text]
+        chance = random.Random("\n".join(_first_request(body)))
         self._seen[prompt] += 1
-        sentence = sentences[(self._seen[prompt] - 1) % len(sentences)]
+        sentence = (
+            chance.choice(sentences) if self._repeatable else sentences[(self._seen[prompt] - 1) % len(sentences)]
+        )
         asked = re.search(r"<question>\n(.*?)\n</question>", prompt, re.DOTALL)
         unanswerable = 'kind "unanswerable"' in prompt or (asked is not None and "telephone number" in asked.group(1))
         about = " ".join(sentence.split()[:6]).rstrip(".,;")
+        if self._repeatable:  # so that no two questions are near duplicates, and their order does not matter
+            about += f" in the case of {' and '.join(chance.sample(_NAMES, 4))}"
         question = (
             f"What telephone number does {citation} give for questions about {about}?"
             if unanswerable
@@ -275,20 +343,84 @@ class FakeOpenAI:
         )
         values: dict[str, Any] = {
             "question": asked.group(1) if asked else question,
-            "acceptable": True,
-            "grounded": True,
-            "passed": True,
+            **dict.fromkeys((*VERDICTS, *verdicts), True),
             "reasons": "It stands on its own and the excerpt decides it.",
             "reasoning": f"The excerpt says: {sentence}",
             "answer": "I don't know." if unanswerable else sentence,
         }
         return json.dumps({key: values[key] for key in wanted})
 
-    def _write_log(self, served: Served) -> None:
+    def _write_log(self, event: str, served: Served) -> None:
         if self._log is not None:
-            with self._log.open("a", encoding="utf-8") as log:
-                shown = {name: getattr(served, name) for name in ("at", "path", "status", "fault", "tokens")}
-                log.write(json.dumps(shown) + "\n")
+            shown = {name: getattr(served, name) for name in LOGGED}
+            self._log.write(json.dumps({"event": event, **shown}) + "\n")
+
+
+LOGGED = ("number", "key", "at", "ended_at", "in_flight", "fault", "status", "prompt_tokens", "completion_tokens")
+
+
+class OtherProcess:
+    """`FakeOpenAI` in a process of its own, which ends with the context; ``url`` and ``log`` as there.
+
+    Args:
+        log: where it logs every request.
+        arguments: of its command line.
+    """
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        self.log = log
+        self.url = ""
+        self._command = [sys.executable, __file__, "--log", str(log), *arguments]
+
+    def __enter__(self) -> OtherProcess:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        self.url = json.loads(self._process.stdout.readline())["url"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+        assert self._process.stdout
+        self._process.stdout.close()
+
+
+def read_log(path: Path) -> list[Served]:
+    """Every request that a log tells of, in the order of their arrival, as far as it got."""
+    by_number: dict[int, Served] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        if line.endswith("}"):  # the last one may be half written
+            logged = json.loads(line)
+            known = {name: logged[name] for name in LOGGED}
+            by_number[logged["number"]] = Served("/v1/chat/completions", "", {}, None, **known)
+    return [by_number[number] for number in sorted(by_number)]
+
+
+def _first_request(body: dict[str, Any]) -> list[str]:
+    """The conversation up to the first reply: what a repair asks again is what was asked at first."""
+    first = takewhile(lambda message: message["role"] != "assistant", body["messages"])
+    return [str(message["content"]) for message in first]
+
+
+def _inflated(reply: str, size: int) -> str:
+    """The reply with so many bytes more in its last text."""
+    padding = " and so on" * (size // len(" and so on"))
+    whole = json.loads(reply)
+    name = next(key for key in reversed(whole) if isinstance(whole[key], str))
+    return json.dumps({**whole, name: whole[name] + padding})
+
+
+async def _break_off(request: web.Request, body: bytes) -> web.StreamResponse:
+    """Half of a reply, or not a byte of one, and then no connection any more."""
+    response = web.StreamResponse(headers={**JSON_HEADERS, "Content-Length": str(len(body))})
+    assert request.transport is not None
+    if body:
+        await response.prepare(request)
+        await response.write(body[: len(body) // 2])
+        request.transport.close()
+    else:
+        request.transport.abort()
+    return response
 
 
 def _between(prompt: str, tag: str) -> str:
@@ -345,13 +477,16 @@ def _extracted(prompt: str, wanted: list[str]) -> dict[str, str | None]:
     return found
 
 
-def _wanted_keys(body: dict[str, Any], prompt: str) -> list[str]:
-    """From the schema where one was sent, else from the last line of the prompt."""
+def _wanted_keys(body: dict[str, Any], prompt: str) -> tuple[list[str], set[str]]:
+    """From the schema where one was sent, else from the last line of the prompt; and those that are true or false."""
     schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
     if schema:
-        return list(schema["required"])
+        verdicts = {name for name, each in schema["properties"].items() if each.get("type") == "boolean"}
+        return list(schema["required"]), verdicts
     last = prompt.rstrip().splitlines()[-1]
-    return sorted((key for key in KEYS if f'"{key}"' in last), key=lambda key: last.index(f'"{key}"'))
+    verdicts = set(re.findall(r'"(\w+)" \(true or false\)', last))
+    names = {*KEYS, *verdicts}
+    return sorted((key for key in names if f'"{key}"' in last), key=lambda key: last.index(f'"{key}"')), verdicts
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
@@ -367,8 +502,11 @@ def main() -> None:
     parser.add_argument("--no-json-schema", action="store_true")
     parser.add_argument("--no-usage", action="store_true")
     parser.add_argument("--fault-share", type=float, default=0.0)
+    parser.add_argument("--fault", nargs="*", default=RANDOM_FAULTS, metavar="KIND", help="see Fault")
+    parser.add_argument("--fault-span", nargs=2, type=int, metavar=("FIRST", "LAST"), help="numbers of requests")
+    parser.add_argument("--repeatable", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=Path, help="a JSON line per request")
+    parser.add_argument("--log", type=Path, help="two JSON lines per request")
     given = parser.parse_args()
     server = FakeOpenAI(
         port=given.port,
@@ -378,6 +516,9 @@ def main() -> None:
         json_schema=not given.no_json_schema,
         reports_usage=not given.no_usage,
         fault_share=given.fault_share,
+        random_faults=tuple(given.fault),
+        fault_span=tuple(given.fault_span) if given.fault_span else None,
+        repeatable=given.repeatable,
         seed=given.seed,
         log=given.log,
     )

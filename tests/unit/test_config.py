@@ -44,12 +44,12 @@ def test_the_template_holds_every_key_of_its_task_and_loads(write, template):
 
 def test_the_commented_endpoint_is_one(write):
     lines = commented_yaml("local").splitlines()
-    start = lines.index(next(line for line in lines if line.startswith("  generator: null")))
-    block = ["endpoints:", "  generator:"]
-    for line in lines[start + 1 :]:
-        if not line.startswith("  #   "):
+    start = lines.index(next(line for line in lines if line.startswith("  # generator:")))
+    block = ["endpoints:"]
+    for line in lines[start:]:
+        if not line.startswith("  # "):
             break
-        block.append("    " + line.removeprefix("  #   "))
+        block.append("  " + line.removeprefix("  # "))
     text = "generate: {method: llm}\n" + "\n".join(block)
     loaded = config.load(write(text), environment={"GENERATOR_URL": "http://localhost/v1"})
     assert loaded.endpoints.generator.base_url == "http://localhost/v1"
@@ -80,8 +80,18 @@ def test_the_commented_endpoint_is_one(write):
             "",
         ),
         (
-            "generate: {method: llm}\nendpoints: {generator: {model: m}}\nbudget: {money: 1}",
+            "generate: {method: llm}\nendpoints: {generator: {model: m, base_url: u}}\nbudget: {money: 1}",
             "budget.money is set, but endpoints.generator.price is not",
+            "",
+        ),
+        (
+            "generate: {method: llm}\nendpoints: {generator: {model: m}}",
+            "endpoints.generator: base_url is missing",
+            "",
+        ),
+        (
+            "generate: {method: llm}\nendpoints: {generator: {provider: embedded, model: m.gguf, proxy: 'http://p:1'}}",
+            "proxy means nothing to provider embedded",
             "",
         ),
     ],

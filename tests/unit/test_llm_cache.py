@@ -94,6 +94,15 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         RequestCache(tmp_path / "state" / FILE_NAME).put("a", Reply(""))
 
 
+def test_the_mean_length_of_the_replies_is_known(path: Path) -> None:
+    with RequestCache(path) as cache:
+        assert cache.mean_output_tokens() is None
+        assert not path.parent.exists()
+        for key, tokens in [("a", 10), ("b", 30), ("c", None)]:
+            cache.put(key, Reply("text", 1, tokens))
+        assert cache.mean_output_tokens() == 20
+
+
 def test_it_holds_keys_and_replies_and_nothing_else(path: Path) -> None:
     with RequestCache(path) as cache:
         cache.put("a", Reply("text", 1, 2, "stop"))

@@ -20,7 +20,8 @@ from finreg_cli.errors import BudgetReached, ConfigError, EndpointError
 from finreg_cli.llm.base import Assignment, Written
 from finreg_cli.llm.budget import Budget
 from finreg_cli.llm.cache import RequestCache
-from finreg_cli.llm.chains import STEPS, ChainWriter, build_instruction_eval_dataset
+from finreg_cli.llm.chains import STEPS, ChainWriter
+from finreg_cli.llm.dataset import build_instruction_eval_dataset
 from finreg_cli.llm.runner import Retry
 
 QUICK = Retry(attempts=3, first_delay=0.01, longest_delay=0.05)

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from aiohttp import web
 
+from fakes.answering import answering
 from fakes.openai_server import FakeOpenAI
 from finreg_cli.config import Endpoint
 from finreg_cli.errors import ConfigError, EndpointError
 from finreg_cli.llm.base import Reply
 from finreg_cli.llm.endpoints import Dialect, OpenAIEndpoint, RequestFailed, probe
 
+HELLO = {"role": "user", "content": "hello"}
 SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
 
 
@@ -37,8 +39,8 @@ def complete(configured: Endpoint, times: int = 1, **environment: str) -> Reply:
         try:
             for _ in range(times - 1):
                 with pytest.raises(RequestFailed):
-                    await opened.complete([HumanMessage("hello")], ("Question", SCHEMA))
-            return await opened.complete([HumanMessage("hello")], ("Question", SCHEMA))
+                    await opened.complete([HELLO], ("Question", SCHEMA))
+            return await opened.complete([HELLO], ("Question", SCHEMA))
         finally:
             await opened.close()
 
@@ -197,3 +199,80 @@ def test_a_probe_with_a_wrong_key_shows_the_endpoints_message() -> None:
     with FakeOpenAI(key="right") as server, pytest.raises(EndpointError, match="Incorrect API key") as caught:
         probe("judge", endpoint(server, api_key_env="THE_KEY"), {"THE_KEY": "wrong"})
     assert "THE_KEY" in caught.value.remedy
+
+
+# --- what replies look like ---
+
+
+def replied(message: dict[str, Any], finish_reason: str = "stop", **more: Any) -> Reply:
+    async def chat(_: web.Request) -> web.Response:
+        return web.json_response({"choices": [{"message": message, "finish_reason": finish_reason}], **more})
+
+    with answering(chat) as url:
+        return complete(Endpoint(model="fake", base_url=url))
+
+
+THOUGHT = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Let me think."}]}
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"content": "plain", "reasoning_content": "Let me think."}, "plain"),
+        ({"content": [THOUGHT, {"type": "text", "text": "said"}]}, "said"),
+        ({"content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "said"}]}, "said"),
+        ({"content": [{"type": "output_text", "text": "one, "}, "two"]}, "one, two"),
+        ({"content": [THOUGHT]}, ""),
+        ({"content": None, "reasoning_content": "Let me think for ever"}, ""),
+        ({"content": None, "refusal": "I can't help with that."}, "I can't help with that."),
+    ],
+)
+def test_only_what_is_said_is_the_reply(message: dict[str, Any], text: str) -> None:
+    assert replied({"role": "assistant", **message}, "length") == Reply(text, finish_reason="length")
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": "12"}])
+def test_a_usage_that_says_nothing_is_none(usage: Any) -> None:
+    reply = replied({"content": "text"}, usage=usage)
+    assert (reply.input_tokens, reply.output_tokens) == (None, None)
+
+
+@pytest.mark.parametrize("body", [[], {"choices": [{}]}, {"choices": [{"message": {"content": {"a": 1}}}]}, "text", 7])
+def test_what_is_no_chat_completion_is_tried_again(body: Any) -> None:
+    async def chat(_: web.Request) -> web.Response:
+        return web.json_response(body)
+
+    with answering(chat) as url:
+        failed = failure(Endpoint(model="fake", base_url=url))
+    assert (failed.transient, failed.maybe_charged) == (True, True)
+    assert failed.message.startswith("an unusable reply: it holds no message")
+
+
+def test_an_error_with_status_200_is_told_in_its_own_words() -> None:
+    async def chat(_: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": "the upstream model is overloaded"}})
+
+    with answering(chat) as url:
+        assert failure(Endpoint(model="fake", base_url=url)).message.endswith("the upstream model is overloaded")
+
+
+def test_parameters_are_unlearned_one_after_the_other() -> None:
+    with FakeOpenAI(unknown_parameters=("temperature", "max_tokens"), json_schema=False) as server:
+        complete(endpoint(server), times=4)
+        assert len(server.requests) == 4
+        assert set(server.requests[-1].parameters) == {"model", "max_completion_tokens"}
+
+
+def test_refusals_that_arrive_together_teach_only_once() -> None:
+    async def run() -> None:
+        opened = OpenAIEndpoint("generator", endpoint(server), {})
+        try:
+            together = (opened.complete([HELLO], None) for _ in range(8))
+            refusals = await asyncio.gather(*together, return_exceptions=True)
+            assert all(isinstance(each, RequestFailed) and each.corrected for each in refusals)
+            assert (await opened.complete([HELLO], None)).text
+        finally:
+            await opened.close()
+
+    with FakeOpenAI(unknown_parameters=("max_tokens",), latency=0.05) as server:
+        asyncio.run(run())

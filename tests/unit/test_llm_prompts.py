@@ -40,8 +40,8 @@ def test_every_kind_of_the_configuration_is_described() -> None:
 
 
 def test_an_undescribed_kind_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'cross_article' is not described"):
-        load().require_kinds(["definition", "cross_article"])
+    with pytest.raises(ConfigError, match="'riddle' is not described"):
+        load().require_kinds(["definition", "riddle"])
 
 
 @pytest.mark.parametrize(("task", "name"), FILES)
@@ -59,7 +59,7 @@ def test_the_same_texts_have_the_same_version() -> None:
 
 def test_a_context_with_braces_is_no_template() -> None:
     given = dict.fromkeys(QUESTIONS.known_parameters("question_draft"), "x") | {"context": "set {audience} of {0} {"}
-    text = load().template("question_draft").format_messages(**given)[0].text
+    text = load().template("question_draft").invoke(given)[0].text
     assert "set {audience} of {0} {" in text
 
 
@@ -70,6 +70,10 @@ def test_a_context_with_braces_is_no_template() -> None:
         ("question_draft.md", "Judge {answer_judgement}.", r"unknown parameter \{answer_judgement\}"),
         ("question_draft.md", 'Write {"question": "..."}', "question_draft.md"),
         ("question_draft.md", "Ask about {context", "is no template"),
+        ("question_draft.md", "Ask about {context.__class__}", "is no template"),
+        ("question_draft.md", "Ask about {context!r:>9}", "is no template"),
+        ("question_draft.md", "Ask about {}", "is no template"),
+        ("question_draft.md", "Ask about {answer}.", r"unknown parameter \{answer\}"),
         ("question.md", "Ask about {context}.", "replaces no prompt"),
         ("labels.md", "Invent {title}.", "replaces no prompt of the task regulation_qa"),
     ],

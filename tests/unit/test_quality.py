@@ -72,6 +72,10 @@ def refusal(row: dict[str, Any] | None = None, chunk: dict[str, Any] | None = No
         {"answer": "A ratio of 4.5 %. [Act Article 7]", "citation": "Act Article 7"},
         {"question": "Under Act Article 7(1), what must banks do before they report to the authority?"},
         {"reasoning": "the question asks for the “Which ratio must banks hold”"},
+        {
+            "context": "Act Article 7\n1. Banks shall^3 hold a ratio of 4,5 %.\n^3 OJ L 1.",
+            "reasoning": "it says: “Banks shall hold a ratio of 4,5 %”",
+        },
     ],
 )
 def test_sound_rows_pass(row: dict[str, Any]) -> None:
@@ -108,6 +112,8 @@ def test_sound_rows_pass(row: dict[str, Any]) -> None:
         ({"answer": "By 7 December 2014. [Act Article 7(1)]"}, "dates"),
         ({"answer": "As Article 9(1) says. [Act Article 7(1)]"}, "references"),
         ({"reasoning": "it says “banks may hold any ratio they like”"}, "quotations"),
+        ({"answer": "Banks^3 shall hold a ratio. [Act Article 7(1)]"}, "footnote_mark"),
+        ({"question": "Which ratio must banks (^1) hold under Act Article 7(1)?"}, "footnote_mark"),
         ({"answer": "It says “banks may hold any ratio”. [Act Article 7(1)]"}, "quotations"),
     ],
 )

@@ -1,0 +1,192 @@
+"""The runner over real HTTP: pace, patience, limits, and what Ctrl-C leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from fakes.openai_server import FakeOpenAI
+from finreg_cli import config
+from finreg_cli.config import Endpoint
+from finreg_cli.errors import EndpointError
+from finreg_cli.llm.base import Usage
+from finreg_cli.llm.budget import Budget
+from finreg_cli.llm.cache import RequestCache
+from finreg_cli.llm.runner import Client, Retry, opened, run_all
+from finreg_cli.llm.transport import RequestFailed
+
+QUICK = Retry(attempts=3, first_delay=0.01, longest_delay=0.05)
+
+
+def ask_all(
+    server: FakeOpenAI, cache: RequestCache, count: int, retry: Retry = QUICK, **settings: Any
+) -> list[str | RequestFailed]:
+    """The outcome of each of ``count`` different requests, in any order."""
+    configured = Endpoint.model_validate({"model": "fake", "base_url": server.url, **settings})
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Callable[[int], Any]]:
+        def client() -> Iterator[Client]:
+            yield Client("generator", configured, cache, Budget(config.Budget()), Usage(), {}, retry)
+
+        async with opened(client) as (asker,):
+
+            async def ask(number: int) -> str | RequestFailed:
+                try:
+                    return (await asker.ask([HumanMessage(f"question {number}.")], None, 0)).text
+                except RequestFailed as failed:
+                    return failed
+
+            yield ask
+
+    return list(run_all(opening, range(count), configured.max_concurrency))
+
+
+def test_overload_is_waited_out_however_long_while_others_are_answered(
+    server: FakeOpenAI, cache: RequestCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finreg_cli.llm.pacing._FIRST_PAUSE", 0.01)
+    server.fail("429", when=lambda prompt: len(server.requests) % 4 != 1)
+    patient = Retry(attempts=4, first_delay=0.01, longest_delay=0.05)
+    assert ask_all(server, cache, 20, patient, max_concurrency=4) == ["ready"] * 20
+    assert len(server.requests) == 4 * 20 - 3
+
+
+def test_a_request_that_alone_is_always_refused_is_given_up(
+    server: FakeOpenAI, cache: RequestCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finreg_cli.llm.pacing._FIRST_PAUSE", 0.01)
+    server.fail("503", when=lambda prompt: "question 5." in prompt)
+    outcomes = ask_all(
+        server,
+        cache,
+        20,
+        Retry(attempts=3, crowded_attempts=6, first_delay=0.01, longest_delay=0.05),
+        max_concurrency=4,
+    )
+    (failed,) = [each for each in outcomes if isinstance(each, RequestFailed)]
+    assert failed.message == "HTTP 503: the server was told to fail"
+    assert len(server.requests) <= 19 + 3 + 6
+
+
+def test_what_one_refusal_asks_for_holds_for_all(server: FakeOpenAI, cache: RequestCache) -> None:
+    server.latency = 0.02
+    server.fail("429", when=lambda prompt: "question 8." in prompt, times=1, retry_after=1.0)
+    ask_all(server, cache, 40, max_concurrency=4)
+    times = [each.at for each in server.requests]
+    refused = next(each.at for each in server.requests if each.status == 429)
+    pause = next(at for at in times if at > refused + 0.2)
+    assert pause - refused >= 0.95
+    # Those that were under way went on, and nobody else.
+    assert sum(refused < at < pause for at in times) <= 8
+
+
+def test_a_wait_that_is_too_long_ends_the_run_and_says_until_when(server: FakeOpenAI, cache: RequestCache) -> None:
+    server.fail("429", retry_after=7200)
+    with pytest.raises(EndpointError, match=r"HTTP 429: .*to be left alone for 7200 s") as caught:
+        ask_all(server, cache, 20)
+    assert caught.value.remedy.startswith("run the same command again after ")
+    assert len(server.requests) == 1
+
+
+def test_an_endpoint_that_refuses_every_parameter_is_not_asked_for_ever(cache: RequestCache) -> None:
+    with FakeOpenAI(unknown_parameters=("max_tokens", "max_completion_tokens", "temperature")) as server:
+        with pytest.raises(EndpointError, match="HTTP 400"):
+            ask_all(server, cache, 20, max_concurrency=4)
+        assert len(server.requests) < 40
+
+
+def test_more_work_is_under_way_than_requests_in_flight(cache: RequestCache) -> None:
+    with FakeOpenAI(latency=0.02) as server:
+        assert ask_all(server, cache, 40, max_concurrency=5) == ["ready"] * 40
+        assert server.most_in_flight == 5
+
+
+def test_a_limit_per_minute_holds_over_http(
+    server: FakeOpenAI, cache: RequestCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finreg_cli.llm.pacing.MINUTE", 0.6)
+    monkeypatch.setattr("finreg_cli.llm.pacing._MARGIN", 0.2)
+    ask_all(server, cache, 25, max_concurrency=16, requests_per_minute=10)
+    times = [each.at for each in server.requests]
+    assert all(later - earlier >= 0.6 for earlier, later in zip(times, times[10:], strict=False))
+
+
+@pytest.mark.slow
+def test_a_limit_per_minute_holds_for_a_whole_minute(server: FakeOpenAI, cache: RequestCache) -> None:
+    ask_all(server, cache, 30, max_concurrency=16, requests_per_minute=20)
+    times = [each.at for each in server.requests]
+    assert all(later - earlier >= 60 for earlier, later in zip(times, times[20:], strict=False))
+
+
+# --- run_all ---
+
+
+@asynccontextmanager
+async def sleeper() -> AsyncIterator[Callable[[int], Any]]:
+    async def work(number: int) -> int:
+        await asyncio.sleep(0.001 * (number % 3))
+        return number
+
+    yield work
+
+
+def test_results_come_as_they_are_finished_and_none_is_lost() -> None:
+    assert sorted(run_all(sleeper, range(200), 7)) == list(range(200))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no interval timer")
+def test_ctrl_c_at_any_moment_leaves_no_coroutine_and_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ctrl-C within a finaliser is Python's to swallow; a coroutine that was never awaited would be ours.
+    unraisable: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda each: unraisable.append(str(each.exc_value)))
+    chance = random.Random(3)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for _ in range(60):
+            results = run_all(sleeper, range(2_000), 8)
+            next(results)
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0005, 0.02))
+            with suppress(KeyboardInterrupt):
+                for _ in results:
+                    pass
+            results.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not [each for each in unraisable if "never awaited" in each]
+    deadline = time.monotonic() + 10
+    while any(thread.name == "finreg-requests" for thread in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not [thread for thread in threading.enumerate() if thread.name == "finreg-requests"]
+
+
+def test_an_error_of_the_workers_own_ends_the_run_and_closes_it() -> None:
+    closed = []
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Callable[[int], Any]]:
+        async def work(number: int) -> int:
+            if number == 3:
+                raise ZeroDivisionError("a mistake")
+            await asyncio.sleep(0.01)
+            return number
+
+        try:
+            yield work
+        finally:
+            closed.append(True)
+
+    with pytest.raises(ZeroDivisionError, match="a mistake"):
+        list(run_all(opening, range(100), 4))
+    assert closed == [True]
