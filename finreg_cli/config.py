@@ -199,6 +199,14 @@ class Generate(Section):
         json_schema_extra=EXTRACTION,
     )
 
+    @model_validator(mode="after")
+    def _rules_write_english_from_one_article(self) -> Generate:
+        if self.method == "rules" and self.kinds.get("cross_article"):
+            raise ValueError("kinds.cross_article is for method llm: no rule joins articles")
+        if self.method == "rules" and self.language != "English":
+            raise ValueError(f"language {self.language} is for method llm: the rules read and write English only")
+        return self
+
     @field_validator("kinds")
     @classmethod
     def _shares_add_up(cls, kinds: dict[str, float]) -> dict[str, float]:

@@ -118,7 +118,7 @@ class Services:
     def _generate(self, resplit: bool) -> StageResult:
         from finreg_cli.stages.generate import generate
 
-        return generate(self._run, self.lakehouse, self.writer, resplit)
+        return generate(self._run, self.lakehouse, self.writer, resplit, self.tracker if self.writer else None)
 
     def _finetune(self) -> StageResult:
         from finreg_cli.stages.finetune import finetune

@@ -76,12 +76,15 @@ def _marks(found: Sequence[RawBlock]) -> dict[int, tuple[int, str]]:
 def _is_note_to(note: RawBlock, raw: RawBlock, mark: str) -> bool:
     if note.block.kind == "table":
         return False
-    begins = _NOTE_BEGINS.match(note.block.text)
-    same_mark = begins is not None and begins["mark"].strip("()[]^") == mark.strip("()[]^")
-    return note.note or same_mark or any(back in raw.ids for back, _ in note.links)
+    return note.note or _own_mark(note.block.text, mark) is not None or any(back in raw.ids for back, _ in note.links)
 
 
 def _without_mark(text: str, mark: str) -> str:
+    own = _own_mark(text, mark)
+    return text[own.end() :] if own else text
+
+
+def _own_mark(text: str, mark: str) -> re.Match[str] | None:
+    """The mark that a footnote's text begins with, where it is this one; brackets and carets aside."""
     begins = _NOTE_BEGINS.match(text)
-    same = begins is not None and begins["mark"].strip("()[]^") == mark.strip("()[]^")
-    return text[begins.end() :] if begins and same else text
+    return begins if begins and begins["mark"].strip("()[]^") == mark.strip("()[]^") else None

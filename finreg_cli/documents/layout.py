@@ -10,16 +10,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import pairwise
 
 from finreg_cli.documents.characters import LEADER, clean
 from finreg_cli.documents.columns import in_reading_order
 from finreg_cli.documents.footnotes import Footnote, attached, separated
 from finreg_cli.documents.hyphens import Vocabulary
-from finreg_cli.documents.lines import LINE_HYPHEN as LINE_HYPHEN
-from finreg_cli.documents.lines import Cell as Cell
-from finreg_cli.documents.lines import Line as Line
+from finreg_cli.documents.lines import LINE_HYPHEN, Line
+from finreg_cli.documents.marks import is_formula_font
 from finreg_cli.documents.rows import across_cells, rejoined, with_marks
 from finreg_cli.documents.running_heads import without_running_heads
 from finreg_cli.documents.tables import Row, find, ruled
@@ -239,7 +237,6 @@ def _ended_early(current: Sequence[Line], last: Line) -> bool:
 
 # "=" prints as "¼", parentheses as "ð" and "Þ", "+" as "þ", roots as "ffiffi" in the Official Journal's formula fonts.
 _BROKEN_FORMULA = re.compile(r"[¼ðÞþ∑∏√∫]|ffiffi|�")
-_FORMULA_FONT = re.compile(r"math|tex_|mt-?extra|cmsy|cmex|cmmi", re.IGNORECASE)
 
 
 # The print sets a footnote's mark close to its word, whatever blanks the file has about it.
@@ -264,7 +261,7 @@ def _block(lines: Sequence[Line], words: Vocabulary) -> Block:
         size=round(size, 1),
         bold=bold,
         italic=italic,
-        formula=_BROKEN_FORMULA.search(text) is not None or any(_is_formula_font(line.font) for line in lines),
+        formula=_BROKEN_FORMULA.search(text) is not None or any(is_formula_font(line.font) for line in lines),
     )
 
 
@@ -276,11 +273,6 @@ def _joined(lines: Sequence[Line]) -> str:
             text = text[:-1] + LINE_HYPHEN
         text = text + line.text if text[-1] == LINE_HYPHEN else f"{text} {line.text}"
     return text
-
-
-@lru_cache(maxsize=256)
-def _is_formula_font(font: str) -> bool:
-    return _FORMULA_FONT.search(font) is not None
 
 
 def _note_block(note: Footnote, words: Vocabulary) -> Block:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 CARET = "^"
 _ITALIC = 1 << 6  # bit 7 of the PDF font descriptor's flags (ISO 32000-1, table 123)
 _FORCE_BOLD = 1 << 18
+_FORMULA_FONT = re.compile(r"math|tex_|mt-?extra|cmsy|cmex|cmmi", re.IGNORECASE)
 
 
 def font_style(name: str, flags: int) -> tuple[bool, bool]:
@@ -16,6 +18,12 @@ def font_style(name: str, flags: int) -> tuple[bool, bool]:
     lower = name.lower()
     bold = "bold" in lower or "black" in lower or bool(flags & _FORCE_BOLD and "regu" not in lower)
     return bold, "ital" in lower or "obli" in lower or bool(flags & _ITALIC)
+
+
+@lru_cache(maxsize=256)
+def is_formula_font(name: str) -> bool:
+    """Whether a font is one that formulas are set in, by its name."""
+    return _FORMULA_FONT.search(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ TEXT_SUFFIXES = (".txt", ".md")
 
 MOST_PAGES = 10_000  # of a file; a hundred thousand are claimed by a line of a hostile one
 MOST_MARKUP = 32 * 1024**2  # bytes of an HTML or text file; the CRR has 5 million
-_BYTES_A_PAGE = 30_000  # by which a file without pages gets its time
+_MARKUP_PAGE_BYTES = 30_000  # by which a file without pages gets its time
 
 _HEADER_WITHIN = 64 * 1024  # bytes of junk before "%PDF-" that some mail gateways leave; pypdf reads past it
 _EOF_WITHIN = 2 * 1024
@@ -178,7 +178,7 @@ def _markup(data: bytes, suffix: str, on_pages: Callable[[int], None]) -> _Conte
     _refuse_empty(data)
     if len(data) > MOST_MARKUP:
         raise ReadError("limit", f"holds {len(data):,} bytes; of HTML and text files at most {MOST_MARKUP:,} are read")
-    on_pages(len(data) // _BYTES_A_PAGE)
+    on_pages(len(data) // _MARKUP_PAGE_BYTES)
     # Each is imported where it is used: a folder of PDF files needs no parser of HTML.
     if suffix in HTML_SUFFIXES:
         from finreg_cli.documents.html import blocks as read

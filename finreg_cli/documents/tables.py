@@ -18,6 +18,7 @@ from itertools import pairwise
 from statistics import median
 
 from finreg_cli.documents.lines import LINE_HYPHEN, Cell, Line, Place
+from finreg_cli.documents.marks import is_formula_font
 from finreg_cli.domain.legal_structure import is_head
 
 
@@ -151,7 +152,6 @@ _HIGHEST_JUMP = 8  # lines: how far a cell may begin above its neighbour, which 
 _NO_TABLE = re.compile(
     r"[¼ðÞþ∑∏√∫]|ffiffi|\.{4}|^(?:Table|Figure|Graph|Chart|Box|Source|Notes?)\b.{0,60}$|^Done at\b", re.IGNORECASE
 )
-_FORMULA_FONT = re.compile(r"math|tex_|mt-?extra|cmsy|cmex|cmmi", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -196,7 +196,7 @@ def _bands(lines: Sequence[Line]) -> list[_Band]:
     bands: list[_Band] = []
     for line in lines:
         pieces = _pieces(line)
-        if _NO_TABLE.search(line.text) or _FORMULA_FONT.search(line.font) or _heads_more(line.text):
+        if _NO_TABLE.search(line.text) or is_formula_font(line.font) or _heads_more(line.text):
             bands.append(_Band(pieces, [line], line.size, barrier=True))
         elif bands and not bands[-1].barrier and _stands_beside(bands, pieces[0], line.size):
             bands[-1].pieces += pieces

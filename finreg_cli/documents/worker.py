@@ -39,7 +39,7 @@ from finreg_cli.errors import ModelMissing
 MEMORY_LIMIT = 1024**3  # bytes of address space; with the CRR a worker needs a third of it
 PART_PAGES = 64  # a file with more is worth the help of another worker
 _ALARM_AFTER = 3600  # s a file
-_BYTES_A_PAGE = 500  # at the very least
+_LEAST_PAGE_BYTES = 500  # of a PDF
 _MOST_BYTES = 400 * 1024**2  # of a file
 
 
@@ -86,7 +86,7 @@ class Worker:
         def on_pages(pages: int) -> None:
             parts.extend(_parts(pages, job["share"]))
             # A page takes some bytes: the time of a file must not grow with a mere claim.
-            self._send({"pages": min(pages, len(data) // _BYTES_A_PAGE), "parts": parts[1:]})
+            self._send({"pages": min(pages, len(data) // _LEAST_PAGE_BYTES), "parts": parts[1:]})
 
         def gather(engine: Engine) -> list[list[Line]]:
             if len(parts) < 2:

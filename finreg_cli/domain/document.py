@@ -15,6 +15,9 @@ stand out by size or weight, or nothing but pages."""
 Kind = Literal["text", "footnote", "table"]
 """What a block is in print: running text, a footnote, one row of a table."""
 
+GROUP_LEVELS = ("part", "title", "chapter", "section", "sub-section")
+"""What articles are grouped in, from the outermost inwards."""
+
 Role = Literal["head", "numbered", "text", "point", "footnote", "table"]
 """What a paragraph is to its unit: a head or title within it, the start of a numbered paragraph, plain text, a list
 point, a footnote to what stands before it, a row of a table."""

@@ -155,7 +155,7 @@ def _act_title(blocks: Sequence[Block]) -> tuple[str, str] | None:
             continue
         title = _title_from(blocks[index : index + 8])
         if _stated_date(title[:300]):
-            return _celex(found), title
+            return celex_number(found), title
     return None
 
 
@@ -170,7 +170,8 @@ def _title_from(blocks: Sequence[Block]) -> str:
     return " ".join(" ".join(words).split())
 
 
-def _celex(found: re.Match[str]) -> str:
+def celex_number(found: re.Match[str]) -> str:
+    """The CELEX number of an act cited as "Regulation (EU) No 575/2013", by the groups kind, no, first and second."""
     first, second = int(found["first"]), int(found["second"])
     # "No 575/2013" puts the year last; without "No" (directives, and all acts from 2015 on) it comes first.
     year, number = (second, first) if found["no"] else (first, second)
@@ -232,7 +233,7 @@ def _corrected_act(cover: Sequence[Block], short_names: Mapping[str, str]) -> tu
         if act is None:
             return title, _shortened(title)
         number = _act_number(act.group(0).upper().replace("NO ", "No ")) or act.group(0)
-        celex = _celex(act)
+        celex = celex_number(act)
         return title, f"Corrigendum to {short_names.get(celex) or WELL_KNOWN_ACTS.get(celex) or number}"
     return None
 

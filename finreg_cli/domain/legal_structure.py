@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from finreg_cli.domain.building import DocumentBuilder, heading
 from finreg_cli.domain.document import (
+    GROUP_LEVELS,
     Block,
     Bookmark,
     Document,
@@ -64,7 +65,6 @@ GROUP_HEAD = re.compile(
     re.IGNORECASE,
 )
 ANNEX_HEAD = re.compile(r"ANNEX(?: (?P<number>[IVXLC]+[a-z]?|\d+))?")
-_LEVELS = ("part", "title", "chapter", "section", "sub-section")
 _RECITAL = re.compile(r"\((?P<number>\d{1,3}[a-z]?)\) ")
 _ENACTING = re.compile(r"(?:HAVE|HAS) ADOPTED THIS (?:REGULATION|DIRECTIVE|DECISION|GUIDELINE)", re.IGNORECASE)
 _PREAMBLE = re.compile(r"Having regard to|THE EUROPEAN COMMISSION|Whereas:")
@@ -311,7 +311,7 @@ class _ActWriter:
         label = f"Article {found['number']}{found['suffix']}"
         following = _after_title(self._blocks, index, end)
         title = heading(self._blocks[index + 1 : following])
-        path = [self._groups[level] for level in _LEVELS if level in self._groups]
+        path = [self._groups[level] for level in GROUP_LEVELS if level in self._groups]
         self._start(label, [*path, f"{label} {title}".strip()], numbered=True)
         self._builder.head(self._blocks[index:following])
         self._body(following, end)
@@ -335,7 +335,7 @@ class _ActWriter:
             if following == section_end:
                 self._builder.between_units(self._blocks[section:following])
                 continue
-            path = [groups[level] for level in _LEVELS if level in groups]
+            path = [groups[level] for level in GROUP_LEVELS if level in groups]
             numbers = [GROUP_HEAD.match(part) for part in path]
             self._start(
                 " ".join([label, *(found.group(0).capitalize() for found in numbers if found)]),
@@ -365,7 +365,7 @@ def _enter_group(groups: dict[str, str], head_and_title: Sequence[Block]) -> Non
     found = GROUP_HEAD.fullmatch(head_and_title[0].text)
     assert found is not None  # only heads of groups come here
     level = _level(found["level"])
-    for lower in _LEVELS[_LEVELS.index(level) :]:
+    for lower in GROUP_LEVELS[GROUP_LEVELS.index(level) :]:
         groups.pop(lower, None)
     groups[level] = heading(head_and_title)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from finreg_cli.domain.document import GROUP_LEVELS
 from finreg_cli.domain.identification import WELL_KNOWN_ACTS
 
 Address = tuple[str, ...]
@@ -91,7 +92,6 @@ _WORD = re.compile(r"\w+")
 _JOINT = re.compile(_AND)
 _ROMAN = frozenset("ivx")
 _BETWEEN_LEVELS = re.compile(rf",?{_B}of{_B}|,{_B}(?:and{_B})?|{_B}")
-_LEVELS = ("part", "title", "chapter", "section", "sub-section")
 
 # --- acts ------------------------------------------------------------------------------------------------------------
 
@@ -310,7 +310,7 @@ def _group(text: str, start: int) -> Mention | None:
         if level in levels:
             break
         levels[level] = re.split(_AND, found.group(2))[0]
-        if not names or _LEVELS.index(level) > _LEVELS.index(names):
+        if not names or GROUP_LEVELS.index(level) > GROUP_LEVELS.index(names):
             names, ranges = level, _group_ranges(found.group(2))
         end = found.end()
     if not levels:
@@ -322,7 +322,7 @@ def _group(text: str, start: int) -> Mention | None:
     if _OF_ANNEX.match(text, end):
         return None  # the annex is what is named
     own = _THIS_GROUP.match(text, end)
-    ordered = tuple((level, levels[level]) for level in _LEVELS if level in levels)
+    ordered = tuple((level, levels[level]) for level in GROUP_LEVELS if level in levels)
     return _with_act(text, Mention(start, own.end() if own else end, "group", ranges, levels=ordered))
 
 

@@ -333,6 +333,12 @@ class Table(Generic[Record]):
 
         return pa.schema(_arrow_fields(self.record))
 
+    def warm_up(self) -> None:
+        """Imports what `batches` will need. Arrow's first conversion alone imports pandas, where it is installed."""
+        import pyarrow as pa
+
+        pa.RecordBatch.from_pylist([{"text": [""]}])
+
     def batches(self, records: Iterable[Record], rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """The records as Arrow batches of at most ``rows`` rows; holds one batch at a time."""
         import pyarrow as pa

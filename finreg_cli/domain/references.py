@@ -7,8 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from finreg_cli.domain.document import Document, Unit
-from finreg_cli.domain.identification import WELL_KNOWN_ACTS
+from finreg_cli.domain.document import GROUP_LEVELS, Document, Unit
+from finreg_cli.domain.identification import WELL_KNOWN_ACTS, celex_number
 from finreg_cli.domain.mentions import THAT, THIS, Address, Mention, mentions
 from finreg_cli.domain.records import Chunk
 
@@ -174,7 +174,6 @@ _LABEL = re.compile(
 )
 _SECTION_LABEL = re.compile(r"section (?P<number>\d+(?:\.\d+)*)(?P<part> .*)?$")
 _GROUP_HEADING = re.compile(r"(Part|Title|Chapter|Section|Sub-Section) (\w+)", re.IGNORECASE)
-_LEVELS = ("part", "title", "chapter", "section", "sub-section")
 _COUNTED = [
     "one",
     "two",
@@ -327,9 +326,9 @@ class _Places:
     def _group(self, scope: _Scope, here: int, levels: tuple[tuple[str, str], ...]) -> int | None:
         """The first article of a group: what the words leave out is the group in which they stand."""
         named = {level: _counted(number) for level, number in levels}
-        top = min(_LEVELS.index(level) for level in named)
-        around = [each for each in _group_path(self._units[here]) if _LEVELS.index(each[0]) < top]
-        path = (*around, *((level, named[level]) for level in _LEVELS if level in named))
+        top = min(GROUP_LEVELS.index(level) for level in named)
+        around = [each for each in _group_path(self._units[here]) if GROUP_LEVELS.index(each[0]) < top]
+        path = (*around, *((level, named[level]) for level in GROUP_LEVELS if level in named))
         if path in scope.groups:
             return scope.groups[path]
         alike = [
@@ -372,9 +371,4 @@ _ACT_NUMBER = re.compile(
 
 def _celex(act: str) -> str | None:
     found = _ACT_NUMBER.search(act)
-    if found is None:
-        return None
-    # "No 575/2013" puts the year last; without "No" (directives, and all acts from 2015 on) it comes first.
-    year, number = (found["second"], found["first"]) if found["no"] else (found["first"], found["second"])
-    letter = {"Regulation": "R", "Directive": "L", "Decision": "D"}[found["kind"]]
-    return f"3{int(year) + 1900 if len(year) < 3 else int(year)}{letter}{int(number):04d}"
+    return celex_number(found) if found else None

@@ -305,7 +305,7 @@ def _by_number(blocks: Sequence[Block], numbered: Sequence[int], larger: Sequenc
         found.append(_Heading(index, (float(depth), 0.0), "heading", matched["number"]))
         depths.setdefault(_style(blocks[index]), Counter())[depth] += 1
     usual = {style: counts.most_common(1)[0][0] for style, counts in depths.items()}
-    ranks = {style: 1.0 + rank for rank, style in enumerate(sorted({_style(blocks[i]) for i in larger}, reverse=True))}
+    ranks = _ranks(blocks, larger)
     taken = set(numbered)
     for index in larger:
         if index in taken:
@@ -321,8 +321,14 @@ def _by_number(blocks: Sequence[Block], numbered: Sequence[int], larger: Sequenc
 
 
 def _by_style(blocks: Sequence[Block], lines: Sequence[int]) -> list[_Heading]:
-    ranks = {style: 1.0 + rank for rank, style in enumerate(sorted({_style(blocks[i]) for i in lines}, reverse=True))}
+    ranks = _ranks(blocks, lines)
     return [_Heading(index, (ranks[_style(blocks[index])], 0.0), "style") for index in lines]
+
+
+def _ranks(blocks: Sequence[Block], lines: Sequence[int]) -> dict[tuple[float, bool], float]:
+    """Style -> its rank among those of the lines, from 1 for the uppermost."""
+    styles = sorted({_style(blocks[index]) for index in lines}, reverse=True)
+    return {style: 1.0 + rank for rank, style in enumerate(styles)}
 
 
 def _style(block: Block) -> tuple[float, bool]:

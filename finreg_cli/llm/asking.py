@@ -45,8 +45,10 @@ class Prompt(Runnable[Mapping[str, Any], list[BaseMessage]]):
     def invoke(self, input: Mapping[str, Any], config: RunnableConfig | None = None, **_: Any) -> list[BaseMessage]:
         return [HumanMessage(self._text.format_map(input))]
 
-    def __or__(self, other: Any) -> Any:
-        return Step(self, other) if isinstance(other, Model) else super().__or__(other)
+    def __or__(  # type: ignore[override]  # LangChain's takes any runnable; a prompt of ours is put to a model of ours
+        self, other: Model[Value]
+    ) -> Step[Value]:
+        return Step(self, other)
 
 
 def _parameters_in(text: str) -> Iterator[str]:

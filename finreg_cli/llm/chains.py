@@ -128,6 +128,7 @@ class Chain:
     async def _write(self, written: _UnderWay) -> None:
         for step in STEPS:
             written.row = step.fill(written.row, await self._ask(step, written))
+            _stop_refused(step, written.row)
             _stop_unmended(step, written.row)
             if step.name == "question_improve" and not _is_planned(written.row.question):
                 written.check(quality.check_question, self._language)
@@ -176,6 +177,16 @@ class _UnderWay:
         self.stage = CHECK
         if reason := find(self.row, self.chunk, language):
             raise RowRejected(reason)
+
+
+NO_QUESTION = "none"
+"""What ``question_draft`` gives where a chunk holds nothing of the kind that is asked for."""
+
+
+def _stop_refused(step: Step[Output], row: QaRow) -> None:
+    """Ends a row to which there is no question, before more is paid for an invented one."""
+    if step.name == "question_draft" and (row.initial_question or "").strip(" .\"'").casefold() == NO_QUESTION:
+        raise RowRejected(f"no_such_question: the excerpt holds nothing for a question of the kind '{row.kind}'")
 
 
 def _stop_unmended(step: Step[Output], row: QaRow) -> None:

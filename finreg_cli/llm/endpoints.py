@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 from finreg_cli.config import Endpoint, Tls
 from finreg_cli.errors import ConfigError, EndpointError
 from finreg_cli.llm.base import Reply
-from finreg_cli.llm.transport import RequestFailed as RequestFailed  # other modules know it by this one
-from finreg_cli.llm.transport import Transport, proxy_for, secret_headers, ssl_context, words_of
+from finreg_cli.llm.transport import RequestFailed, Transport, proxy_for, secret_headers, ssl_context, words_of
 
 OPENAI_URL = "https://api.openai.com/v1"
 

@@ -26,9 +26,6 @@ MINUTE = 60.0
 _MARGIN = 1.0
 """Seconds that a request may be on its way longer than another: what is sent a minute apart may arrive closer."""
 
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
-
 place: ContextVar[int] = ContextVar("place", default=0)
 """When the work was begun that the present task belongs to: the lower, the earlier it may send."""
 
@@ -165,16 +162,27 @@ class Pace:
     Args:
         most_in_flight: the most requests in flight; fewer while the endpoint says that it has too much.
         requests_per_minute, tokens_per_minute: not exceeded in any 60 seconds; None for no limit.
+        first_pause, longest_pause: seconds between two requests when one at a time is too much; doubled each time.
     """
 
-    def __init__(self, most_in_flight: int, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
+    def __init__(
+        self,
+        most_in_flight: int,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        first_pause: float = 0.5,
+        longest_pause: float = 30.0,
+    ) -> None:
         self.in_flight = InFlight(most_in_flight)
         self._requests = Window(requests_per_minute) if requests_per_minute else None
         self._tokens = Window(tokens_per_minute) if tokens_per_minute else None
         self._waiting: list[tuple[int, int, int, asyncio.Future[Turn]]] = []  # place, arrival, tokens
         self._arrivals = count()
         self._paused_until = -math.inf
-        self._refused_alone = 0
+        self.refused_alone = 0
+        """So often in a row, without a success, the endpoint has refused the only request in flight."""
+        self._first_pause = first_pause
+        self._longest_pause = longest_pause
         self._alarm: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
@@ -256,7 +264,7 @@ class Pace:
                 window.drop(entry)
 
     def _succeeded(self, turn: Turn) -> None:
-        self._refused_alone = 0
+        self.refused_alone = 0
         self.in_flight.succeeded(turn.period)
 
     def _used(self, turn: Turn, tokens: int) -> None:
@@ -266,9 +274,9 @@ class Pace:
     def _throttled(self, turn: Turn, retry_after: float | None) -> None:
         alone = self.in_flight.limit == 1
         first = self.in_flight.throttled(turn.period)
-        if retry_after is None and first and alone:
-            # There is nothing left to halve, so the requests get rarer instead.
-            retry_after = min(_FIRST_PAUSE * 2.0**self._refused_alone, _LONGEST_PAUSE)
-            self._refused_alone += 1
+        if first and alone:
+            self.refused_alone += 1
+            if retry_after is None:  # there is nothing left to halve, so the requests get rarer
+                retry_after = min(self._first_pause * 2.0 ** (self.refused_alone - 1), self._longest_pause)
         if retry_after is not None:
             self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + retry_after)

@@ -61,6 +61,8 @@ class Retry:
     Args:
         attempts: so often a request is sent at most; ``crowded_attempts`` while the endpoint has too much to do (status
             429, 503) but answers others: that is no fault of the request.
+        lone_refusals: an endpoint that has too much to do so often in a row, asked for one thing at a time and more and
+            more rarely, ends the run: two minutes with these delays.
         longest_asked: an endpoint that asks to be left alone for longer than this ends the run.
     """
 
@@ -68,6 +70,7 @@ class Retry:
     crowded_attempts: int = 60
     first_delay: float = 0.5
     longest_delay: float = 30.0
+    lone_refusals: int = 10
     longest_asked: float = 600.0
 
     def delay(self, attempt: int) -> float:
@@ -122,7 +125,13 @@ class Client:
         self._usage = usage
         self._retry = retry
         self._connection = OpenAIEndpoint(name, endpoint, environment)
-        self._pace = Pace(endpoint.max_concurrency, endpoint.requests_per_minute, endpoint.tokens_per_minute)
+        self._pace = Pace(
+            endpoint.max_concurrency,
+            endpoint.requests_per_minute,
+            endpoint.tokens_per_minute,
+            retry.first_delay,
+            retry.longest_delay,
+        )
         self._pilot = asyncio.Lock()
         self._successes = 0
         self._given_up_in_a_row = 0
@@ -169,8 +178,8 @@ class Client:
                     self._given_up_in_a_row = 0
                     return reply
                 if failure.throttled:
-                    self._check_patience(failure)
                     turn.throttled(failure.retry_after)
+                    self._check_patience(failure)
             if failure.corrected and corrections < MOST_CORRECTIONS:
                 corrections += 1
                 continue
@@ -214,7 +223,9 @@ class Client:
             self._usage.money = (self._usage.money or 0.0) + spent
 
     def _check_patience(self, failed: RequestFailed) -> None:
-        """Makes a wait that is longer than ours the end of the run."""
+        """Makes what is more than we wait for the end of the run."""
+        if self._pace.refused_alone >= self._retry.lone_refusals:
+            failed.transient, failed.endpoint_wide = False, True
         seconds = failed.retry_after or 0.0
         if seconds > self._retry.longest_asked:
             failed.transient, failed.endpoint_wide = False, True

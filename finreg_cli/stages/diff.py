@@ -107,6 +107,7 @@ def difference(
 
     Raises:
         ConfigError: a name fits no file and no version, or several.
+        NothingToDo: a file holds no text.
         StageFailed: a file cannot be read.
     """
     names = [old] if new is None else [old, new]
@@ -231,7 +232,7 @@ def _rows(lakehouse: Lakehouse, old: Side, new: Side, comparison: Comparison) ->
 def _lost(old: Side, new: Side) -> set[str]:
     """The chunks of the old version that the new one does not hold.
 
-    By their ids; by citation and words where the two are not known as one work, as with files of other names.
+    By their ids; by their words where the two are not known as one work, as with files of other names.
     """
     if old.work_id == new.work_id:
         return {each.chunk_id for each in old.chunks} - {each.chunk_id for each in new.chunks}

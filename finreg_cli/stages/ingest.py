@@ -7,6 +7,7 @@ work stand side by side in the table; the newest one is in force (`finreg_cli.do
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -74,7 +75,7 @@ def ingest(run: Run, lakehouse: Lakehouse, reader: DocumentReader) -> StageResul
         writer.finish()
     if plan.gone:
         result.findings.append(gone_line(plan.gone) + _gone(lakehouse, plan, memory, config.ingest.prune))
-    versions = _remember(lakehouse, memory, plan, writer)
+    versions = _remember(lakehouse, memory, writer)
     return _summed_up(result, run, lakehouse, writer, source, versions)
 
 
@@ -84,6 +85,8 @@ def ingest(run: Run, lakehouse: Lakehouse, reader: DocumentReader) -> StageResul
 def _read(run: Run, reader: DocumentReader, plan: Plan, writer: _Writer) -> None:
     if not plan.to_read:
         return
+    # Half a second of imports, while this process has nothing to do but wait for its readers.
+    threading.Thread(target=SPLITTED_DOCUMENTS.warm_up, daemon=True).start()
     outcomes = reader.read(plan.to_read)
     try:
         with run.progress.track("reading documents", len(plan.to_read), "files") as advance:
@@ -231,7 +234,7 @@ def _gone(lakehouse: Lakehouse, plan: Plan, memory: Memory, prune: bool) -> str:
     return "; their chunks are dropped (ingest.prune)"
 
 
-def _remember(lakehouse: Lakehouse, memory: Memory, plan: Plan, writer: _Writer) -> list[Version]:
+def _remember(lakehouse: Lakehouse, memory: Memory, writer: _Writer) -> list[Version]:
     """Saves the memory with what the chunk table holds now, which it also returns."""
     state = table_state(lakehouse)
     versions = memory.versions(state)
@@ -252,6 +255,12 @@ def _summed_up(
     source: Source,
     versions: Sequence[Version],
 ) -> StageResult:
+    """The result with what was read and what was not.
+
+    Raises:
+        StageFailed: there is a bad file, and ``ingest.on_bad_file`` is ``fail``.
+        NothingToDo: the table holds not one chunk.
+    """
     present = {file.path for file in source.files}
     bad = [each for each in quarantine(lakehouse) if each.path in present]
     older = superseded(versions)
@@ -263,9 +272,7 @@ def _summed_up(
     for old, new in older.items():
         _tell_of_versions(result, old, new)
     for each in sorted(bad, key=lambda each: each.path):
-        kept = sum(version.chunks for version in versions if version.path == each.path)
-        note = f"; its {kept} chunks from before stay" if kept else ""
-        result.warnings.append(f"{each.path}: not read ({each.error_class}): {each.message}{note}")
+        _tell_of_bad_file(result, each, versions)
     if bad and run.config.ingest.on_bad_file == "fail":  # quarantined by an earlier run, which was not so strict
         raise StageFailed(
             f"{len(bad)} files are in quarantine and ingest.on_bad_file is fail: {bad[0].path}: {bad[0].message}",
@@ -279,6 +286,12 @@ def _summed_up(
         )
     result.saw(lakehouse, SPLITTED_DOCUMENTS, INGEST_QUARANTINE)
     return result
+
+
+def _tell_of_bad_file(result: StageResult, bad: QuarantinedFile, versions: Sequence[Version]) -> None:
+    kept = sum(version.chunks for version in versions if version.path == bad.path)
+    note = f"; its {kept} chunks from before stay" if kept else ""
+    result.warnings.append(f"{bad.path}: not read ({bad.error_class}): {bad.message}{note}")
 
 
 def _tell_of_versions(result: StageResult, old: Version, new: Version) -> None:

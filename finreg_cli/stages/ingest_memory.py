@@ -20,7 +20,7 @@ from finreg_cli.documents.base import SourceFile
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.legal_structure import RULES_VERSION
 from finreg_cli.domain.versions import Version
-from finreg_cli.errors import WarehouseError
+from finreg_cli.stages.state_files import write_whole
 
 RACY_NANOSECONDS = 2_000_000_000
 """A file that was written this shortly before it was hashed may be written again within one tick of its clock."""
@@ -142,15 +142,7 @@ class Memory:
         text = json.dumps(stored, indent=1, sort_keys=True)
         if text == self._saved:
             return
-        partial = self._path.with_suffix(".part")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self._path)
-        except OSError as error:
-            raise WarehouseError(
-                f"cannot write {self._path}: {error.strerror}", "check the rights and the free space there"
-            ) from error
+        write_whole(self._path, text)
         self._saved = text
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from finreg_cli.config import Config
 from finreg_cli.domain.identity import content_hash
-from finreg_cli.errors import WarehouseError
+from finreg_cli.stages.state_files import write_whole
 
 
 class Settled:
@@ -43,12 +43,4 @@ class Settled:
         """
         if self._now == self._before:
             return
-        partial = self._path.with_suffix(".part")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps({"settings": self._settings, "proposals": sorted(self._now)}, indent=1))
-            partial.replace(self._path)
-        except OSError as error:
-            raise WarehouseError(
-                f"cannot write {self._path}: {error.strerror}", "check the rights and the free space there"
-            ) from error
+        write_whole(self._path, json.dumps({"settings": self._settings, "proposals": sorted(self._now)}, indent=1))

@@ -106,15 +106,18 @@ def _stale(config: Config, lakehouse: Lakehouse) -> list[str]:
     if train and selected is None:
         found.append("there are training rows and no tuned model yet: finreg finetune")
     if selected:
-        seen = {row["row_id"] for row in rows_seen(lakehouse, selected, ["row_id"])}
-        gone = len(seen - train)
-        if gone:
-            found.append(
-                f"model {selected.run_id} was trained on {gone} rows that are retired or moved: finreg finetune"
-            )
-        evaluated = distinct(lakehouse, EVALUATION_METRICS, "finetune_run_id")
-        if selected.run_id not in evaluated:
-            found.append(f"model {selected.run_id} is selected and not evaluated yet: finreg evaluate")
+        found += _stale_model(lakehouse, selected, train)
+    return found
+
+
+def _stale_model(lakehouse: Lakehouse, selected: FinetuneRun, train: set[str]) -> list[str]:
+    """Of the selected model; ``train`` are the ids of the training rows that stand now."""
+    found = []
+    gone = len({row["row_id"] for row in rows_seen(lakehouse, selected, ["row_id"])} - train)
+    if gone:
+        found.append(f"model {selected.run_id} was trained on {gone} rows that are retired or moved: finreg finetune")
+    if selected.run_id not in distinct(lakehouse, EVALUATION_METRICS, "finetune_run_id"):
+        found.append(f"model {selected.run_id} is selected and not evaluated yet: finreg evaluate")
     return found
 
 
@@ -151,7 +154,12 @@ def _last_selected(config: Config, lakehouse: Lakehouse) -> FinetuneRun | None:
 
 
 def _lineage(config: Config, lakehouse: Lakehouse) -> list[str]:
-    """From the PDF to the evaluation, with the hashes, versions and ids that an auditor follows."""
+    """From the document to the evaluation, with the hashes, versions and ids that an auditor follows."""
+    run = _last_selected(config, lakehouse)
+    return _lineage_of_rows(lakehouse) + (_lineage_of_model(lakehouse, run) if run else [])
+
+
+def _lineage_of_rows(lakehouse: Lakehouse) -> list[str]:
     lines = []
     versions = recorded_versions(lakehouse)
     newest = set(in_force(versions).values())
@@ -168,15 +176,16 @@ def _lineage(config: Config, lakehouse: Lakehouse) -> list[str]:
                 lines.append(
                     f"  -> qa_dataset version {lakehouse.version(QA_DATASET)}: {count} rows, {method}, {split}"
                 )
-    run = _last_selected(config, lakehouse)
-    if run is None:
-        return lines
+    return lines
+
+
+def _lineage_of_model(lakehouse: Lakehouse, run: FinetuneRun) -> list[str]:
     trained = lakehouse.count(FT_TRAINING) if lakehouse.version(FT_TRAINING) == run.training_version else None
-    lines.append(
+    lines = [
         f"{run.training_table} version {run.training_version}"
         + (f" ({trained} rows)" if trained is not None else "")
         + f" -> run {run.run_id} ({run.base_model}, {run.method}, lr {run.learning_rate:g}) -> {run.model_uri}"
-    )
+    ]
     evaluations: Counter[str] = Counter()
     where = {"finetune_run_id": run.run_id}
     for batch in lakehouse.read(EVALUATION_PREDICTIONS, ["run_id"], where):

@@ -26,6 +26,7 @@ def test_help_startup_prints_both_medians_and_their_ratio():
     assert abs(float(ratio) - int(medians["finreg"]) / int(medians["bare Typer"])) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (cache_folder() / "models" / FETCHED_MODEL / "tokenizer.json").is_file(),
     reason="no tokenizer: run 'finreg models pull'",

@@ -111,6 +111,7 @@ def test_a_file_over_its_time_is_killed_and_the_reader_goes_on(read: Read) -> No
     outcomes = read(
         {"slow": pdf_files.act(), "slower": pdf_files.act(60)}, workers=1, seconds=0.0, seconds_per_page=0.0
     )
+    assert len(outcomes) == 2
     for outcome in outcomes.values():
         assert isinstance(outcome, UnreadableFile)
         assert outcome.error_class == "timeout"

@@ -32,6 +32,9 @@ SLOW = frozenset(
         "exponential-forms.pdf",
         "many-operators.pdf",
         "many-bombs.pdf",
+        "nested-flate-bomb.pdf",
+        "object-stream-bomb.pdf",
+        "repeated-contents.pdf",
         "three-flate-bombs.pdf",
         "deep-outline.pdf",
         "many-attributes.html",
@@ -325,8 +328,8 @@ def check_all_accounted_for(outcomes: dict[str, ReadFile | UnreadableFile], coun
 
 
 def test_mutations_of_a_file_are_read_or_classified(tmp_path: Path, tokenizer_file: Path) -> None:
-    fuzzed(tmp_path, [pdf_files.act(12), hostile_files.build(hostile_files.one_page())], 50)
-    classes = check_all_accounted_for(read_all(tmp_path, tokenizer_file), 50)
+    fuzzed(tmp_path, [pdf_files.act(12), hostile_files.build(hostile_files.one_page())], 30)
+    classes = check_all_accounted_for(read_all(tmp_path, tokenizer_file), 30)
     assert len(classes) > 1  # some still read, some not: the mutations are neither nothing nor everything
 
 

@@ -20,7 +20,7 @@ from finreg_cli.config import Config
 from finreg_cli.documents.base import ReadFile, SourceFile, UnreadableFile
 from finreg_cli.documents.pool import SupervisedReader
 from finreg_cli.domain.progress import Advance
-from finreg_cli.domain.records import INGEST_QUARANTINE, SPLITTED_DOCUMENTS, Chunk, QuarantinedFile
+from finreg_cli.domain.records import INGEST_QUARANTINE, QA_DATASET, SPLITTED_DOCUMENTS, Chunk, QuarantinedFile
 from finreg_cli.errors import NothingToDo, StageFailed
 from finreg_cli.lakehouse.embedded import EmbeddedLakehouse
 from finreg_cli.stages import ingest_memory
@@ -510,6 +510,24 @@ def test_status_counts_rows_that_are_retired_and_rows_that_are_to_be(project: Pr
     project.ingest()
     stale = survey(project.config(), project.lakehouse).stale
     assert f"{retired} retired rows stand on chunks that are back: finreg generate" in stale
+
+
+def test_an_amendment_that_is_taken_back_revives_its_rows_and_nothing_changes_in_between(project: Project) -> None:
+    project.put(act=ACT)
+    project.ingest()
+    run = Run("g", project.config(), Recorder())
+    generate(run, project.lakehouse, None)
+    project.put(act=AMENDED)
+    project.ingest()
+    amended = generate(run, project.lakehouse, None).counts
+    version = project.lakehouse.version(QA_DATASET)
+    generate(run, project.lakehouse, None)
+    assert project.lakehouse.version(QA_DATASET) == version
+    project.put(act=ACT)
+    project.ingest()
+    back = generate(run, project.lakehouse, None).counts
+    assert amended["retired"] > 0
+    assert (back["revived"], back["retired"], back["kept"]) == (amended["retired"], amended["kept"], 0)
 
 
 def test_a_limit_counts_what_stands_when_an_article_is_amended(project: Project) -> None:

@@ -14,7 +14,7 @@ from fakes.leases import labelled
 from finreg_cli.documents import layout
 from finreg_cli.documents.base import LabelledDocument, UnusableDocument
 from finreg_cli.documents.labelled import FileSource
-from finreg_cli.documents.layout import LINE_HYPHEN, Line
+from finreg_cli.documents.lines import LINE_HYPHEN, Line
 from finreg_cli.domain.extraction import LEASE, Field, Schema, find
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.errors import ConfigError, NothingToDo, StageFailed

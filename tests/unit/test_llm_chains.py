@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import BaseChatModel
+from pydantic import SecretStr
 
+import finreg_cli
 from fakes.assignments import assignment, assignments, chunk, configuration
 from fakes.openai_server import FakeOpenAI
 from finreg_cli.domain.chat_format import ABSTENTION
@@ -21,7 +25,6 @@ from finreg_cli.llm.base import Assignment, Written
 from finreg_cli.llm.budget import Budget
 from finreg_cli.llm.cache import RequestCache
 from finreg_cli.llm.chains import STEPS, ChainWriter
-from finreg_cli.llm.dataset import build_instruction_eval_dataset
 from finreg_cli.llm.runner import Retry
 
 QUICK = Retry(attempts=3, first_delay=0.01, longest_delay=0.05)
@@ -195,6 +198,159 @@ def test_a_draft_judged_bad_and_mended_stands(server: FakeOpenAI, writer_for: Ca
     assert written.row.answer == "5 % at all times. [Sample Article 5]"
 
 
+# --- the final verdict ---
+
+
+def is_final(prompt: str) -> bool:
+    return "You are the last one to check them" in prompt
+
+
+def improved(server: FakeOpenAI, answer: str = "Institutions hold 5 % at all times.") -> None:
+    """From now on the answer comes back in other words than the draft's."""
+    server.fail("say:" + json.dumps({"answer": answer}), when=lambda prompt: prompt.rstrip().endswith('"answer".'))
+
+
+def final_prompts(server: FakeOpenAI) -> list[str]:
+    return [each.prompt for each in server.requests if is_final(each.prompt)]
+
+
+def test_what_was_judged_and_came_back_word_for_word_is_not_judged_again(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    written = outcomes(writer_for(server), [assignment(5), assignment(6, "unanswerable")])
+    assert [each.reason for each in written.values()] == [None, None]
+    assert final_prompts(server) == []
+    assert len(server.requests) == 2 * len(STEPS)
+
+
+def test_an_improved_answer_is_judged_against_the_source_and_the_verdict_kept(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    improved(server)
+    (written,) = writer_for(server).write([assignment(5)])
+    assert written.reason is None
+    (prompt,) = final_prompts(server)
+    assert len(server.requests) == len(STEPS) + 1
+    row = written.row
+    assert all(each in prompt for each in (row.context, row.question or "?", row.answer or "?"))
+    judged = json.loads(row.answer_judgement or "")
+    assert judged["grounded"] is True  # of the draft
+    assert judged["final"] == {
+        "reasons": "It stands on its own and the excerpt decides it.",
+        "question_stands_alone": True,
+        "grounded": True,
+        "answers_the_question": True,
+    }
+
+
+def test_an_improved_question_is_judged_too(server: FakeOpenAI, writer_for: Callable[..., ChainWriter]) -> None:
+    question = "Which share of own funds does Sample Article 5 ask of institutions?"
+    server.fail("say:" + json.dumps({"question": question}), when=lambda prompt: "An editor judged it" in prompt)
+    (written,) = writer_for(server).write([assignment(5)])
+    assert written.reason is None
+    assert [question in prompt for prompt in final_prompts(server)] == [True]
+
+
+def test_the_judge_and_not_the_generator_has_the_last_word(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    improved(server)
+    with FakeOpenAI() as judge:
+        (written,) = writer_for(server, judge={"model": "judge", "base_url": judge.url}).write([assignment(5)])
+        assert written.reason is None
+        assert (len(final_prompts(server)), len(final_prompts(judge))) == (0, 1)
+
+
+SOUND = {"reasons": "r", "question_stands_alone": True, "grounded": True, "answers_the_question": True}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [
+        ({**SOUND, "grounded": False}, "not_grounded"),
+        ({**SOUND, "question_stands_alone": False}, "question_not_alone"),
+        ({**SOUND, "answers_the_question": False}, "question_not_answered"),
+        ({**SOUND, "grounded": "false"}, "unreadable_verdict"),
+        ({**SOUND, "grounded": "true"}, "unreadable_verdict"),
+        ({**SOUND, "grounded": 1}, "unreadable_verdict"),
+        ({**SOUND, "grounded": None}, "unreadable_verdict"),
+        ({"reasons": "r", "grounded": True}, "unreadable_verdict"),
+        ({"reasons": "", **{key: True for key in SOUND if key != "reasons"}}, "unreadable_verdict"),
+    ],
+)
+def test_what_is_not_clearly_passed_in_every_respect_is_rejected(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], verdict: dict[str, Any], reason: str
+) -> None:
+    improved(server)
+    server.fail("say:" + json.dumps(verdict), when=is_final)
+    (written,) = writer_for(server).write([assignment(5)])
+    assert written.stage == "groundedness"
+    assert (written.reason or "").startswith(f"{reason}:")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("prose", "unreadable_verdict"),
+        ("say:", "unreadable_verdict"),
+        ("say:Grounded: 9/10, Article 92 supports it.", "unreadable_verdict"),
+        ('say:{"grounded": true', "unreadable_verdict"),
+        ("500", "endpoint"),
+        ("html", "endpoint"),
+        ("empty", "endpoint"),
+        ("reset", "endpoint"),
+    ],
+)
+def test_a_judge_who_says_nothing_usable_passes_nothing(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], kind: str, reason: str
+) -> None:
+    improved(server)
+    server.fail(kind, when=lambda prompt: is_final(prompt) and "Sample Article 5" in prompt)
+    written = outcomes(writer_for(server), [assignment(5), assignment(6)])
+    dropped = written["chunk-5-requirement-0"]
+    assert dropped.stage == "groundedness"
+    assert (dropped.reason or "").startswith(f"{reason}:")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("Institutions hold 77 % at all times.", "numbers"),
+        ("Die Institute halten jederzeit 5 % des Gesamtrisikobetrags als Eigenmittel vor.", "language"),
+        ("Institutions hold 5 % under Article 6(3).", "numbers"),
+    ],
+)
+def test_a_row_that_fails_a_mechanical_filter_is_not_paid_a_verdict(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], answer: str, reason: str
+) -> None:
+    improved(server, answer)
+    (written,) = writer_for(server).write([assignment(5)])
+    assert written.stage == "check"
+    assert (written.reason or "").startswith(f"{reason}:")
+    assert len(server.requests) == len(STEPS)
+
+
+@pytest.mark.parametrize("said", ["NONE", "none."])
+def test_where_the_excerpt_holds_nothing_of_the_kind_the_row_ends_after_one_request(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], said: str
+) -> None:
+    server.fail("say:" + json.dumps({"question": said}))
+    (written,) = writer_for(server).write([assignment(5, "deadline")])
+    assert written.stage == "question_draft"
+    assert (written.reason or "").startswith("no_such_question:")
+    assert len(server.requests) == 1
+
+
+def test_a_question_that_fails_a_mechanical_filter_gets_no_answer(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    server.fail('say:{"question": "What does the text above say?"}', when=lambda prompt: '"question".' in prompt)
+    (written,) = writer_for(server).write([assignment(5)])
+    assert written.stage == "check"
+    assert (written.reason or "").startswith("stands_alone:")
+    assert len(server.requests) == 3
+
+
 # --- failures ---
 
 
@@ -264,7 +420,7 @@ def test_an_endpoint_that_dies_later_ends_the_run_after_what_was_finished(
     server.fail("503", when=lambda prompt: server.served >= 30)
     rows = writer_for(server, max_concurrency=2).write(assignments(200))
     finished = finished_before(EndpointError, "HTTP 503", rows)
-    assert sum(written.reason is None for written in finished) >= 4
+    assert any(written.reason is None for written in finished)
     assert len(server.requests) < 100
 
 
@@ -348,7 +504,8 @@ def test_the_key_is_not_in_the_cache(writer_for: Callable[..., ChainWriter], tmp
 def test_after_kill_9_no_finished_request_is_paid_for_twice(tmp_path: Path) -> None:
     rows, concurrency = 8, 4
     arguments = [str(tmp_path / "requests.sqlite"), str(rows), str(concurrency)]
-    with FakeOpenAI(latency=0.05) as server:
+    # Repeatable, because an answer that is asked for again and differs would need a verdict more.
+    with FakeOpenAI(latency=0.05, repeatable=True) as server:
         command = [sys.executable, str(FAKES / "assignments.py"), server.url, *arguments]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
@@ -363,7 +520,9 @@ def test_after_kill_9_no_finished_request_is_paid_for_twice(tmp_path: Path) -> N
             ["", *(f"{each.blank.row_id} None" for each in assignments(rows))]
         )
         assert finished.stderr == ""
-        assert rows * len(STEPS) <= len(server.requests) <= rows * len(STEPS) + concurrency
+        needed = len({each.key for each in server.requests})
+        assert needed >= rows * len(STEPS)
+        assert len(server.requests) <= needed + concurrency
 
 
 @pytest.mark.parametrize("limit", [0, 1, 25, 31])
@@ -416,10 +575,11 @@ def test_the_estimate_is_an_upper_bound_and_sends_nothing(
     writer = writer_for(server, price=price, judge={"model": "judge", "base_url": server.url, "price": price})
     estimate = writer.estimate(assignments(4)).usage
     assert server.requests == []
-    assert {name: usage.requests for name, usage in estimate.items()} == {"generator": 16, "judge": 8}
+    # With a final verdict on each row, which those that come back unchanged don't need.
+    assert {name: usage.requests for name, usage in estimate.items()} == {"generator": 16, "judge": 12}
     list(writer.write(assignments(4)))
+    assert {name: usage.requests for name, usage in writer.usage.items()} == {"generator": 16, "judge": 8}
     for name, used in writer.usage.items():
-        assert used.requests == estimate[name].requests
         assert 0 < used.input_tokens <= estimate[name].input_tokens
         assert 0 < used.output_tokens <= estimate[name].output_tokens
         assert used.money is not None
@@ -427,7 +587,7 @@ def test_the_estimate_is_an_upper_bound_and_sends_nothing(
     remaining = writer.estimate(assignments(5)).usage
     assert {name: (usage.requests, usage.cached) for name, usage in remaining.items()} == {
         "generator": (4, 16),
-        "judge": (2, 8),
+        "judge": (3, 8),
     }
 
 
@@ -469,13 +629,18 @@ def test_a_tracing_variable_of_the_environment_sends_nothing_anywhere(
 # --- from Python ---
 
 
-def test_any_langchain_model_writes_rows(server: FakeOpenAI) -> None:
+@pytest.fixture
+def llm(server: FakeOpenAI) -> Iterator[BaseChatModel]:
     from langchain_openai import ChatOpenAI
-    from pydantic import SecretStr
 
-    llm = ChatOpenAI(model="fake", base_url=server.url, api_key=SecretStr("none"))
+    model = ChatOpenAI(model="fake", base_url=server.url, api_key=SecretStr("none"), max_retries=0)
+    yield model
+    model.root_client.close()
+
+
+def test_any_langchain_model_writes_rows(server: FakeOpenAI, llm: BaseChatModel) -> None:
     server.fail("prose", when=lambda prompt: "Sample Article 2\n" in prompt)
-    rows = build_instruction_eval_dataset(
+    rows = finreg_cli.build_instruction_eval_dataset(
         [chunk(1), chunk(2), "Text without a citation, long enough to make a sentence."],
         llm,
         kinds=("requirement",),
@@ -488,6 +653,55 @@ def test_any_langchain_model_writes_rows(server: FakeOpenAI) -> None:
     assert rows[1]["stage"] == "question_draft"
     assert rows[1]["reason"].startswith("unreadable_reply:")
     assert rows[2]["answer"].endswith(" [Another Regulation]")
-    again = build_instruction_eval_dataset([chunk(3)], llm, kinds=("definition",), rows_per_chunk=1)
+    again = finreg_cli.build_instruction_eval_dataset([chunk(3)], llm, kinds=("definition",), rows_per_chunk=1)
     assert [row["reason"] for row in again] == [None]
-    llm.root_client.close()
+
+
+def test_from_python_the_same_filters_apply(server: FakeOpenAI, llm: BaseChatModel) -> None:
+    question = "Which ratio must institutions hold under the sample act at all times?"
+    server.fail("say:" + json.dumps({"question": question}), when=lambda prompt: '"question".' in prompt)
+    server.fail(
+        'say:{"answer": "It is 77 %."}', when=lambda p: "Sample Article 3\n" in p and p.rstrip().endswith('"answer".')
+    )
+    suspect = dataclasses.replace(chunk(4), suspect_instruction=True)
+    rows = finreg_cli.build_instruction_eval_dataset(
+        [chunk(1), chunk(2), chunk(3), suspect], llm, kinds=("requirement",), rows_per_chunk=1
+    )
+    reasons = [(row["stage"], (row["reason"] or "").partition(":")[0]) for row in rows]
+    kept = (None, "")
+    assert sorted(reasons[:2], key=str) == sorted([kept, ("duplicate", "near_duplicate")], key=str)
+    assert reasons[2:] == [("check", "numbers"), ("check", "suspect_source")]
+
+
+def test_from_python_rows_across_articles_are_made_of_chunks_that_refer_to_each_other(
+    server: FakeOpenAI, llm: BaseChatModel
+) -> None:
+    referring = dataclasses.replace(chunk(1), references=["chunk-2", "Directive 2013/36/EU Article 4"])
+    rows = finreg_cli.build_instruction_eval_dataset(
+        [referring, chunk(2)], llm, kinds=("cross_article", "requirement"), rows_per_chunk=1, validation_fraction=0
+    )
+    assert [(row["kind"], row["chunk_ids"]) for row in rows] == [
+        ("cross_article", ["chunk-1", "chunk-2"]),
+        ("requirement", ["chunk-2"]),
+    ]
+    assert rows[0]["answer"].endswith(" [Sample Article 1; Sample Article 2]")
+
+
+def test_one_failing_call_costs_its_row_and_none_that_succeeds_is_an_error(
+    server: FakeOpenAI, llm: BaseChatModel
+) -> None:
+    server.fail("500", when=lambda prompt: "Sample Article 2\n" in prompt)
+    rows = finreg_cli.build_instruction_eval_dataset([chunk(1), chunk(2)], llm, kinds=("fact",), rows_per_chunk=1)
+    assert [(row["reason"] or "").partition(":")[0] for row in rows] == ["", "endpoint"]
+    with pytest.raises(EndpointError, match=r"answered no request: .*told to fail"):
+        finreg_cli.build_instruction_eval_dataset([chunk(2)], llm, kinds=("fact",))
+
+
+def test_a_language_that_cannot_be_checked_is_refused(llm: BaseChatModel) -> None:
+    with pytest.raises(ConfigError, match="'Klingon'"):
+        finreg_cli.build_instruction_eval_dataset([chunk(1)], llm, language="Klingon")
+
+
+def test_the_command_line_does_not_wait_for_the_entry_point() -> None:
+    code = "import sys, finreg_cli.cli; sys.exit(any(name.startswith('langchain') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

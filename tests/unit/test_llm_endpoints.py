@@ -15,7 +15,8 @@ from fakes.openai_server import FakeOpenAI
 from finreg_cli.config import Endpoint
 from finreg_cli.errors import ConfigError, EndpointError
 from finreg_cli.llm.base import Reply
-from finreg_cli.llm.endpoints import Dialect, OpenAIEndpoint, RequestFailed, probe
+from finreg_cli.llm.endpoints import Dialect, OpenAIEndpoint, probe
+from finreg_cli.llm.transport import RequestFailed
 
 HELLO = {"role": "user", "content": "hello"}
 SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}

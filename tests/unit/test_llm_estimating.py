@@ -14,7 +14,7 @@ from finreg_cli.llm.cache import RequestCache
 from finreg_cli.llm.estimating import USUAL_REPLY_TOKENS, Expectation, Planner, estimate, rough_counts
 from finreg_cli.llm.runner import plain, request_key
 
-ENDPOINT = Endpoint(model="m", max_tokens=1000, price=Price(input=1, output=10))
+ENDPOINT = Endpoint(model="m", base_url="http://localhost/v1", max_tokens=1000, price=Price(input=1, output=10))
 SCHEMA = {"properties": {"reasons": {"type": "string"}, "question": {"type": "string"}, "passed": {"type": "boolean"}}}
 
 

@@ -173,9 +173,9 @@ def test_a_prompt_that_the_endpoint_refuses_has_an_empty_answer(
 def test_a_request_without_a_reply_is_no_answer_and_only_it_is_asked_again(
     server: FakeOpenAI, answerer_for: Callable[..., EndpointAnswerer]
 ) -> None:
-    server.fail("503", when=about(4), times=QUICK.attempts)
+    server.fail("500", when=about(4), times=QUICK.attempts)
     answers = answerer_for(server).answers(prompts(10), MOST, SCHEMA)
-    yielded = before_the_error(EndpointError, r"endpoints\.generator: 1 of 10 requests failed, .*HTTP 503", answers)
+    yielded = before_the_error(EndpointError, r"endpoints\.generator: 1 of 10 requests failed, .*HTTP 500", answers)
     assert lessors(yielded) == ["Lessor 1", "Lessor 2", "Lessor 3"]
     assert server.served == 9, "the others were asked, and are in the cache"
     again = list(answerer_for(server).answers(prompts(10), MOST, SCHEMA))

@@ -52,20 +52,14 @@ def ask_all(
     return list(run_all(opening, range(count), configured.max_concurrency))
 
 
-def test_overload_is_waited_out_however_long_while_others_are_answered(
-    server: FakeOpenAI, cache: RequestCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("finreg_cli.llm.pacing._FIRST_PAUSE", 0.01)
+def test_overload_is_waited_out_however_long_while_others_are_answered(server: FakeOpenAI, cache: RequestCache) -> None:
     server.fail("429", when=lambda prompt: len(server.requests) % 4 != 1)
     patient = Retry(attempts=4, first_delay=0.01, longest_delay=0.05)
     assert ask_all(server, cache, 20, patient, max_concurrency=4) == ["ready"] * 20
     assert len(server.requests) == 4 * 20 - 3
 
 
-def test_a_request_that_alone_is_always_refused_is_given_up(
-    server: FakeOpenAI, cache: RequestCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("finreg_cli.llm.pacing._FIRST_PAUSE", 0.01)
+def test_a_request_that_alone_is_always_refused_is_given_up(server: FakeOpenAI, cache: RequestCache) -> None:
     server.fail("503", when=lambda prompt: "question 5." in prompt)
     outcomes = ask_all(
         server,
@@ -77,6 +71,13 @@ def test_a_request_that_alone_is_always_refused_is_given_up(
     (failed,) = [each for each in outcomes if isinstance(each, RequestFailed)]
     assert failed.message == "HTTP 503: the server was told to fail"
     assert len(server.requests) <= 19 + 3 + 6
+
+
+def test_an_endpoint_that_only_refuses_from_now_on_ends_the_run_soon(server: FakeOpenAI, cache: RequestCache) -> None:
+    server.fail("503", when=lambda prompt: server.served >= 30)
+    with pytest.raises(EndpointError, match="HTTP 503"):
+        ask_all(server, cache, 500, max_concurrency=16)
+    assert 30 < len(server.requests) < 30 + 16 + 16 + QUICK.lone_refusals + 10
 
 
 def test_what_one_refusal_asks_for_holds_for_all(server: FakeOpenAI, cache: RequestCache) -> None:

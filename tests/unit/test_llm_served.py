@@ -293,4 +293,4 @@ def test_another_file_has_another_fingerprint_and_a_copy_the_same(tmp_path: Path
 
 def test_rows_record_the_name_of_a_file_and_not_where_it_lies(model: Path) -> None:
     assert recorded_name(endpoint(model)) == "tiny.gguf"
-    assert recorded_name(Endpoint(model="meta/llama")) == "meta/llama"
+    assert recorded_name(Endpoint(model="meta/llama", base_url="http://localhost/v1")) == "meta/llama"
