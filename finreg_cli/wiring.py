@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -245,7 +245,11 @@ class Services:
         from finreg_cli.llm.estimating import Expectation
         from finreg_cli.training.fetched import tokenizer_path
 
-        return Expectation(TokenCounter(tokenizer_path(self._config.ingest.tokenizer)), self.cache.mean_output_tokens)
+        @cache  # loaded once, and by a dry run only: writing rows needs no tokenizer
+        def counter() -> TokenCounter:
+            return TokenCounter(tokenizer_path(self._config.ingest.tokenizer))
+
+        return Expectation(lambda texts: counter()(texts), self.cache.mean_output_tokens)
 
     @cached_property
     def cache(self) -> RequestCache:

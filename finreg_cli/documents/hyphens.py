@@ -136,11 +136,12 @@ class Vocabulary:
 
     def _joined(self, text: str, other: str) -> str:
         tail, head = _TAIL.search(text[-_LONGEST_WORD:]), _HEAD.match(other)
-        if tail is None or head is None:
-            return f"{text}-{other}"
-        before, left, right, after = tail["before"], tail["left"], head["right"], head["after"]
+        right, after = (head["right"], head["after"]) if head else ("", "")
+        before, left = (tail["before"], tail["left"]) if tail else ("", "")
         if right in ("and", "or") and not before and not after:  # "on- or off-balance sheet"
             return f"{text}- {other}"
+        if not left:  # "{code}-find.xml"
+            return f"{text}-{other}"
         return f"{text}-{other}" if self._keeps_hyphen(before, left, right, after) else text + other
 
     def _keeps_hyphen(self, before: str, left: str, right: str, after: str) -> bool:
@@ -165,6 +166,18 @@ class Vocabulary:
             return words[first] > 0
         both_words = words[first] >= _COMMON and words[second] >= _COMMON
         return both_words and len(first) > 2 and len(second) > 3 and first not in _SOLID
+
+
+_HYPHEN_ENDS = re.compile(r"(?<=[^\W_]|[})\]])-$")
+
+
+def unwrapped(lines: Iterable[str]) -> str:
+    """The text of wrapped lines; a hyphen that ends a line, behind no blank, stays next to what it continues."""
+    text = ""
+    for line in lines:
+        text = _HYPHEN_ENDS.sub(LINE_HYPHEN, text)
+        text += line if not text or text[-1] == LINE_HYPHEN else f" {line}"
+    return text
 
 
 def _halves(text: str) -> Iterator[tuple[str, str]]:

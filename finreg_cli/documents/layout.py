@@ -15,7 +15,7 @@ from itertools import pairwise
 from finreg_cli.documents.characters import LEADER, clean
 from finreg_cli.documents.columns import in_reading_order
 from finreg_cli.documents.footnotes import Footnote, attached, separated
-from finreg_cli.documents.hyphens import Vocabulary
+from finreg_cli.documents.hyphens import Vocabulary, unwrapped
 from finreg_cli.documents.lines import LINE_HYPHEN, Line
 from finreg_cli.documents.marks import is_formula_font
 from finreg_cli.documents.rows import across_cells, rejoined, with_marks
@@ -251,7 +251,7 @@ def _block(lines: Sequence[Line], words: Vocabulary) -> Block:
         size = size if sizes.count(size) == len(sizes) else Counter(sizes).most_common(1)[0][0]
         for line in lines:
             bold, italic = bold and line.bold, italic and line.italic
-    text = words.resolve(_joined(lines))
+    text = words.resolve(unwrapped(line.text for line in lines))
     if "^" in text:
         text = _MARK_APART.sub(r"\1", text)
     return Block(
@@ -263,16 +263,6 @@ def _block(lines: Sequence[Line], words: Vocabulary) -> Block:
         italic=italic,
         formula=_BROKEN_FORMULA.search(text) is not None or any(is_formula_font(line.font) for line in lines),
     )
-
-
-def _joined(lines: Sequence[Line]) -> str:
-    """The text of wrapped lines; a hyphen that ends a line stays next to what it continues."""
-    text = lines[0].text
-    for line in lines[1:]:
-        if text[-1] == "-" and text[-2:-1].isalpha():
-            text = text[:-1] + LINE_HYPHEN
-        text = text + line.text if text[-1] == LINE_HYPHEN else f"{text} {line.text}"
-    return text
 
 
 def _note_block(note: Footnote, words: Vocabulary) -> Block:

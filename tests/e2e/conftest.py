@@ -27,7 +27,7 @@ def ingested(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path) -> 
         source={"path": str(SAMPLES)},
         ingest={"tokenizer": str(tokenizer_file), "chunk_tokens": 400},
         generate={"method": "llm", "validation_fraction": 0.3, "rows_per_chunk": 1},
-        endpoints={"generator": {"model": "of none yet"}},
+        endpoints={"generator": {"model": "of none yet", "base_url": "http://localhost/v1"}},
     )
     command = [sys.executable, "-m", "finreg_cli", "ingest", "-q"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
