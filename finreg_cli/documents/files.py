@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -24,12 +24,14 @@ class Source:
 
     ``refused`` are links that were not followed, for they lead out of the source or nowhere, and objects whose names
     would. ``downloaded`` counts the objects of a URL that were fetched now, all others being in the cache.
+    ``unreadable`` are folders that could not be looked into, with the reason: what lies there is not known to be gone.
     """
 
     root: Path
     files: list[SourceFile]
     refused: list[str]
     downloaded: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def search(
@@ -59,7 +61,8 @@ def search(
         from finreg_cli.documents import remote  # a source on this machine needs none of it
 
         return remote.search(pattern, suffixes, cache, download=download, on_file=on_file)
-    candidates = _candidates(pattern, suffixes)
+    denied: list[OSError] = []
+    candidates = _candidates(pattern, suffixes, denied)
     if candidates is None:
         return None
     root, found = candidates
@@ -72,7 +75,10 @@ def search(
             files.append(SourceFile(name, path.absolute()))
         else:
             refused.append(name)
-    return Source(root, files, refused)
+    unreadable = {
+        _storable(os.path.relpath(error.filename, root)): error.strerror or type(error).__name__ for error in denied
+    }
+    return Source(root, files, refused, unreadable=unreadable)
 
 
 def _storable(name: str) -> str:
@@ -92,14 +98,14 @@ def _leads_within(path: Path, inside: Path) -> bool:
         return False
 
 
-def _candidates(pattern: str, suffixes: Collection[str]) -> tuple[Path, list[Path]] | None:
-    """The source folder, and the files and links that the pattern names in it."""
+def _candidates(pattern: str, suffixes: Collection[str], denied: list[OSError]) -> tuple[Path, list[Path]] | None:
+    """The source folder, and the files and links that the pattern names in it; ``denied`` takes the folders' errors."""
     path = Path(pattern)
     if path.is_file():
         # The one place where a link may lead anywhere: the user named this very file.
         return (path.resolve().parent, [path.resolve()]) if path.is_symlink() else (path.parent, [path])
     if path.is_dir():
-        return path, list(_walk(path, wanted_in_folders(suffixes)))
+        return path, list(_walk(path, wanted_in_folders(suffixes), denied))
     if glob.has_magic(pattern):
         fixed = _fixed_parts(path)
         rest = path.parts[len(fixed) :]
@@ -108,10 +114,10 @@ def _candidates(pattern: str, suffixes: Collection[str]) -> tuple[Path, list[Pat
     return None
 
 
-def _walk(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
+def _walk(folder: Path, suffixes: Collection[str], denied: list[OSError]) -> Iterator[Path]:
     """Files with a suffix, and links that may have been meant as files or folders; links to folders are not entered."""
     inside = folder.resolve()
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=denied.append):
         for name in folders:
             link = Path(parent, name)
             if link.is_symlink() and not _leads_within(link, inside):

@@ -13,6 +13,7 @@ error.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -36,6 +37,7 @@ from finreg_cli.documents.reader import Engine, ReadText, Settings
 from finreg_cli.documents.tokens import TokenCounter
 from finreg_cli.errors import ModelMissing
 
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 MEMORY_LIMIT = 1024**3  # bytes of address space; with the CRR a worker needs a third of it
 PART_PAGES = 64  # a file with more is worth the help of another worker
 _ALARM_AFTER = 3600  # s a file
@@ -173,9 +175,16 @@ def limit_memory() -> None:
             continue
 
 
+def die_with_the_supervisor() -> None:
+    """Has the kernel end this process when the one above is gone, which closes no connection while a file is read."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 if __name__ == "__main__":
     # Ctrl-C reaches the whole process group; the supervisor ends its workers itself, in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_the_supervisor()
     limit_memory()
     # What is loaded by now stays; and a document is many small objects, of which few ever form a circle.
     gc.freeze()

@@ -8,6 +8,7 @@ work stand side by side in the table; the newest one is in force (`finreg_cli.do
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ from finreg_cli.stages.ingest_plan import (
 from finreg_cli.stages.recorded_versions import recorded_versions
 
 _BUFFERED_CHUNKS = 2_000  # for one commit: some megabytes, so that there are no small files to be joined later
+
+_COMMIT_SECONDS = 15.0  # the most that a killed run reads again
 
 
 def ingest(run: Run, lakehouse: Lakehouse, reader: DocumentReader) -> StageResult:
@@ -114,7 +117,8 @@ class _Writer:
         self._memory = memory
         self._plan = plan
         self._pending: dict[str, ReadFile] = {}
-        self._displaced: set[str] = set()
+        self._displaced = set(plan.outdated)
+        self._last_commit = time.monotonic()
         self._bad: list[UnreadableFile] = []
         self._recovered: list[str] = []
         self._commits = 0
@@ -135,7 +139,8 @@ class _Writer:
         self._count(file)
         self.warnings += [f"{file.path}: {warning}" for warning in file.warnings]
         self._pending[file.path] = file
-        if sum(len(each.chunks) for each in self._pending.values()) >= _BUFFERED_CHUNKS:
+        chunks = sum(len(each.chunks) for each in self._pending.values())
+        if chunks >= _BUFFERED_CHUNKS or time.monotonic() - self._last_commit > _COMMIT_SECONDS:
             self._flush()
 
     def quarantine(self, file: UnreadableFile) -> None:
@@ -220,6 +225,7 @@ class _Writer:
             self._memory.remember(file.path, file.file_sha256)
             chunked[file.path] = file.file_sha256
         self._pending, self._displaced = {}, set()
+        self._last_commit = time.monotonic()
 
 
 def _gone(lakehouse: Lakehouse, plan: Plan, memory: Memory, prune: bool) -> str:

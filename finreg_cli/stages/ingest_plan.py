@@ -79,13 +79,18 @@ def quarantine(lakehouse: Lakehouse) -> list[QuarantinedFile]:
 
 @dataclass
 class Plan:
-    """``reasons`` says of each file to read why: ``new``, ``changed``, or which settings are others than before."""
+    """What is to be done with each file.
+
+    ``reasons`` says of each file to read why: ``new``, ``changed``, or which settings are others than before.
+    ``outdated`` are duplicates of which the table still holds the text of before.
+    """
 
     known: Known
     to_read: list[SourceFile] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     unchanged: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     digests: dict[str, str | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -120,16 +125,26 @@ def plan_for(source: Source, known: Known, memory: Memory) -> Plan:
     warnings = [f"{name}: a link that leads out of the source, not followed" for name in source.refused]
     plan = Plan(known, warnings=warnings)
     plan.digests = {file.path: memory.digest(file) for file in source.files}
-    plan.gone = sorted((known.chunked.keys() | known.quarantined.keys()) - plan.digests.keys())
+    missing = (known.chunked.keys() | known.quarantined.keys()) - plan.digests.keys()
+    plan.gone = sorted(path for path in missing if not _is_below(path, source.unreadable))
+    plan.warnings += [
+        f"{folder}: cannot be looked into ({reason}); what the tables hold of it stays"
+        for folder, reason in source.unreadable.items()
+    ]
     first_with: dict[str, str] = {}
-    # A file that the table holds already goes before a copy of it that came later.
-    for file in sorted(
-        source.files, key=lambda file: (known.chunked.get(file.path) != plan.digests[file.path], file.path)
-    ):
+
+    def place(file: SourceFile) -> tuple[bool, bool, str]:
+        """Of copies the one goes first that the table holds as it is, then one of which it holds other bytes."""
+        held = known.chunked.get(file.path)
+        return held != plan.digests[file.path], held is None, file.path
+
+    for file in sorted(source.files, key=place):
         digest = plan.digests[file.path]
         if digest is not None and first_with.setdefault(digest, file.path) != file.path:
             plan.duplicates.append(file.path)
             plan.warnings.append(f"{file.path}: the same bytes as {first_with[digest]}, left out")
+            if file.path in known.chunked:
+                plan.outdated.append(file.path)
         elif _is_unchanged(file.path, digest, plan, memory):
             memory.recognise(file.path)
             plan.unchanged.append(file.path)
@@ -141,6 +156,10 @@ def plan_for(source: Source, known: Known, memory: Memory) -> Plan:
             plan.to_read.append(file)
             plan.reasons[file.path] = _reason(file.path, digest, plan, memory)
     return plan
+
+
+def _is_below(path: str, folders: Iterable[str]) -> bool:
+    return any(folder == "." or path.startswith(f"{folder}/") for folder in folders)
 
 
 def _is_unchanged(path: str, digest: str | None, plan: Plan, memory: Memory) -> bool:

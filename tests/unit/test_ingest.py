@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -230,6 +232,41 @@ def test_the_same_bytes_under_two_names_are_one_document(project: Project) -> No
     project.ingest()
     assert project.opened == []
     assert project.paths() == {"act.pdf"}
+
+
+def test_a_changed_file_leaves_nothing_of_its_old_text_when_it_equals_another(project: Project) -> None:
+    project.put(first=ACT, second=OTHER)
+    project.ingest()
+    changed = pdf_files.act(word="collateral")
+    project.put(a_new_copy=changed, first=changed, second=changed)
+    result = project.ingest()
+    assert project.opened == ["first.pdf"]  # the one that the table knew goes before the new copy
+    assert project.paths() == {"first.pdf"}
+    assert "collateral" in project.text("first.pdf")
+    assert result.counts["duplicates"] == 2
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_and_nothing_of_it_is_gone(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.put(act=ACT)
+    (project.source / "locked").mkdir()
+    pdf_files.write(project.source / "locked", other=OTHER)
+    project.ingest()
+    (project.source / "act.pdf").unlink()
+    project.put(third=pdf_files.act(word="collateral"))
+    listed = os.scandir
+
+    def denied(path: str) -> Any:
+        if str(path).endswith("locked"):  # whoever runs the tests as root may look into every folder
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    result = project.ingest(prune=True)
+    assert project.paths() == {"third.pdf", "locked/other.pdf"}
+    assert result.counts["pruned"] == 1
+    assert "locked: cannot be looked into (Permission denied); what the tables hold of it stays" in result.warnings
 
 
 def test_two_prints_of_one_version_are_one_document(project: Project) -> None:
