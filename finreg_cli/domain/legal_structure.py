@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -177,7 +177,18 @@ def _article_chain(blocks: Sequence[Block], begin: int, end: int) -> list[int]:
             styles.setdefault((block.bold, block.italic), []).append(head)
     chains = [[heads[each] for each in longest_chain(heads, _step, _start)] for heads in styles.values()]
     best = max(chains, key=lambda chain: (chain[0].enacted, len(chain)), default=[])
-    return [head.at for head in best]
+    strays = _in_the_gaps(best, [head for heads in styles.values() for head in heads])
+    return sorted(head.at for head in [*best, *strays])
+
+
+def _in_the_gaps(chain: Sequence[_Head], heads: Sequence[_Head]) -> Iterator[_Head]:
+    """Heads in another style that are the one missing number between two of the chain, where they stand between them."""
+    for before, after in pairwise(chain):
+        if after.number != before.number + 2:
+            continue
+        between = [head for head in heads if before.at < head.at < after.at and head.number == before.number + 1]
+        if len(between) == 1:
+            yield between[0]
 
 
 class _Head(NamedTuple):
@@ -388,6 +399,8 @@ def _group_heads(blocks: Sequence[Block], begin: int, end: int, articles: set[in
             if following in articles or following in found:
                 found[index] = following
                 break
+            if blocks[following].text.endswith((".", ";")):
+                break  # a sentence is no title: "Title 5" was one itself
     return found
 
 

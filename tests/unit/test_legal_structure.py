@@ -383,3 +383,33 @@ def test_a_report_that_cites_the_crr_is_not_the_crr() -> None:
     assert [unit.label for unit in document.units if (unit.label or "").startswith("Article")] == [
         f"Article {number}" for number in range(1, 10)
     ]
+
+
+def test_one_head_in_another_style_fills_the_gap_in_the_count():
+    blocks = [
+        *TITLE,
+        block("HAVE ADOPTED THIS REGULATION:"),
+        *article("1", "Scope", "Banks shall report."),
+        block("Article 2"),
+        block("Powers", bold=True),
+        block("Authorities may ask."),
+        *article("3", "Amount", "Institutions shall hold 8 %."),
+        *article("4", "Entry into force", "It enters into force."),
+    ]
+    labels = [unit.label for unit in read(blocks).units if (unit.label or "").startswith("Article")]
+    assert labels == ["Article 1", "Article 2", "Article 3", "Article 4"]
+
+
+def test_an_article_whose_title_reads_as_a_group_keeps_its_sentence():
+    blocks = [*TITLE, block("HAVE ADOPTED THIS REGULATION:")]
+    for number in range(1, 5):
+        blocks += [
+            block(f"Article {number}", italic=True),
+            block(f"Title {number}"),
+            block(f"Banks shall report {number} times."),
+        ]
+    document = read(blocks)
+    units = [unit for unit in document.units if (unit.label or "").startswith("Article")]
+    assert [document.text[unit.paragraphs[-1].start : unit.paragraphs[-1].end] for unit in units] == [
+        f"Banks shall report {number} times." for number in range(1, 5)
+    ]
