@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise, product
 
+from finreg_cli.documents.blanks import Blanks
 from finreg_cli.documents.lines import LINE_HYPHEN, LOST_BLANK
 
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
@@ -17,7 +18,24 @@ _COMMA_WITHIN = re.compile(r"([^\W\d_]{2,})([,;])(?=([^\W\d_]{2,}))")
 _RUN_TOGETHER = re.compile(rf"[^\W\d_]*(?:{LOST_BLANK}[^\W\d_]*)+(?:-[^\W\d_]+)*")
 
 _HYPHENATED = frozenset(
-    ("non", "self", "cross", "ex", "quasi", "well", "one", "two", "three", "four", "five", "six", "ten", "half")
+    (
+        "balance",
+        "side",
+        "non",
+        "self",
+        "cross",
+        "ex",
+        "quasi",
+        "well",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "ten",
+        "half",
+    )
 )
 _COMPOUND_ENDS = frozenset(
     ("based", "driven", "free", "held", "like", "off", "proof", "related", "sided", "specific", "term", "time", "wide")
@@ -47,7 +65,9 @@ class Vocabulary:
                 # The halves of broken words would pass for words.
                 text = " ".join(word for word in text.split() if LINE_HYPHEN not in word and LOST_BLANK not in word)
             whole.append(text)
-        self._words = Counter(_WORD.findall("\n".join(whole).lower()))
+        together = "\n".join(whole)
+        self._words = Counter(_WORD.findall(together.lower()))
+        self._blanks = Blanks(together, self._words)
         for word, count in list(self._words.items()):
             parts = word.split("-")
             if len(parts) > 2:
@@ -66,7 +86,7 @@ class Vocabulary:
         return solid >= hyphenated / 4
 
     def resolve(self, text: str) -> str:
-        """The text without `LINE_HYPHEN` and `LOST_BLANK`."""
+        """The text without `LINE_HYPHEN` and `LOST_BLANK`, its blanks as the document writes them elsewhere."""
         if LOST_BLANK in text:
             text = _RUN_TOGETHER.sub(self._split, text)
         if self._loses_blanks:
@@ -76,7 +96,7 @@ class Vocabulary:
             text = first
             for other in others:
                 text = self._joined(text, other)
-        return text
+        return self._blanks.restored(text)
 
     def respaced(self, text: str) -> str:
         """ "Section 1" for "S e c t i o n 1", which an engine gives that knows no gaps: as words of the document."""
@@ -144,6 +164,11 @@ class Vocabulary:
             return f"{text}-{other}"
         return f"{text}-{other}" if self._keeps_hyphen(before, left, right, after) else text + other
 
+    def _written(self, word: str) -> int:
+        """How often the document has a word; its plural and its singular vouch for each other."""
+        other = word[:-1] if word.endswith("s") else f"{word}s"
+        return self._words[word] or self._words[other]
+
     def _keeps_hyphen(self, before: str, left: str, right: str, after: str) -> bool:
         if not right or not left.isalpha() or not right.isalpha() or right[0].isupper():
             return True
@@ -153,11 +178,13 @@ class Vocabulary:
             hyphenated, solid = words[f"{ahead}{first}-{second}{behind}"], words[f"{ahead}{first}{second}{behind}"]
             if hyphenated or solid:
                 return hyphenated > solid
-        hyphenated, solid = words[f"{first}-{second}"], words[first + second]
+        hyphenated, solid = self._written(f"{first}-{second}"), self._written(first + second)
         if hyphenated or solid:
             return hyphenated > solid
         # Seen in no form. A document that breaks no syllables breaks a line only at hyphens of its own.
         if not self._hyphenates or first in _HYPHENATED:
+            return True
+        if first in _SOLID and first[-1] == second[0]:  # "pre-empt"
             return True
         if ahead or behind:  # "jump-to-default"
             return words[second] > 0 or words[first] > 0

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from finreg_cli.documents.blanks import with_item_apart
 from finreg_cli.documents.characters import LEADER, clean
 from finreg_cli.documents.columns import in_reading_order
 from finreg_cli.documents.footnotes import Footnote, attached, separated
@@ -251,7 +252,7 @@ def _block(lines: Sequence[Line], words: Vocabulary) -> Block:
         size = size if sizes.count(size) == len(sizes) else Counter(sizes).most_common(1)[0][0]
         for line in lines:
             bold, italic = bold and line.bold, italic and line.italic
-    text = words.resolve(unwrapped(line.text for line in lines))
+    text = with_item_apart(words.resolve(unwrapped(line.text for line in lines)))
     if "^" in text:
         text = _MARK_APART.sub(r"\1", text)
     return Block(

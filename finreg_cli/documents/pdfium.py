@@ -35,6 +35,7 @@ _LOST_BLANK = 0.1  # em: letters of a word stand closer
 _WORD_GAP = 0.25  # em: in letter-spaced heads the gap between words is 0.44 em, within a word 0
 _CELL_GAP = 0.9  # em: a justified line's blanks are narrower, nearly always
 _WIDEST_BLANK = 3.5  # em: in a justified line of few words
+_CUT_GAP = 0.35  # em: a blank is narrower, and the margins of two cells make up more
 _WIDE_RUN = 0.7  # em a character: wider, and there are gaps in the run; prose has 0.45, capitals 0.65
 _INSIDE = 1.0  # points from the edge of a word: a rule may touch its box
 _RARE = 2  # occurrences: a word that is found so often may be two whose blank was lost
@@ -281,11 +282,15 @@ class _Page:
         for start, stop, place in self._placed_words(content, position, found, size):
             if begin < 0:
                 begin, current = start, place
-            elif place != current:
+            elif place != current and self._are_apart(position + end - 1, position + start, size):
                 yield begin, end, current
                 begin, current = start, place
             end = stop
         yield begin, end, current
+
+    def _are_apart(self, last: int, first: int, size: float) -> bool:
+        """Whether two characters stand farther apart than those of running text, which may cross a column's edge."""
+        return abs(self._glyphs.edges(first)[0] - self._glyphs.edges(last)[1]) > _CUT_GAP * size
 
     def _placed_words(
         self, content: str, position: int, found: Sequence[Grid], size: float

@@ -11,6 +11,8 @@ import pypdfium2.raw as pdfium
 
 _THICKEST = 3.0  # points; anything thicker is a bar or a shade
 _SHORTEST = 4.0  # points; the rest are corners and dots
+_STRAIGHT = 0.1  # points; a side that slants no more is level or upright
+_LOWEST_SHADE = 8.0  # points; a line of print is higher
 _MOST_OBJECTS = 20_000  # on a page, those within its forms among them
 _MOST_SEGMENTS = 20_000  # likewise; a drawing has thousands
 _DEEPEST_FORM = 3
@@ -32,7 +34,10 @@ def has_many_paths(page: pdfium.FPDF_PAGE, enough: int) -> bool:
 
 
 def ruled_lines(page: pdfium.FPDF_PAGE) -> list[Box]:
-    """The thin straight lines and bars of a page, upright or level, before the page is turned."""
+    """The thin straight lines and bars of a page, upright or level, and its shades, before the page is turned.
+
+    A shade is a filled box that may lie behind a cell.
+    """
     return _Reader().of_page(page)
 
 
@@ -88,7 +93,7 @@ class _Reader:
             for points in self._strokes(path):
                 if self._stroke.value:
                     yield from (box for box in map(_box_of, pairwise(points)) if _is_thin(box))
-                elif _is_thin(box := _box_of(points)):
+                elif _is_thin(box := _box_of(points)) or (self._fill.value and _is_shade(points, box)):
                     yield box
 
     def _bounds(self, item: pdfium.FPDF_PAGEOBJECT) -> Box | None:
@@ -129,6 +134,16 @@ class _Reader:
 def _is_thin(box: Box) -> bool:
     width, height = box[2] - box[0], box[3] - box[1]
     return min(width, height) < _THICKEST and max(width, height) >= _SHORTEST
+
+
+def _is_shade(points: list[_Point], box: Box) -> bool:
+    """Whether the points are the corners of a box that is high enough for a line of print."""
+    is_high = min(box[2] - box[0], box[3] - box[1]) >= _LOWEST_SHADE
+    return is_high and len(points) >= 4 and all(_is_straight(*side) for side in pairwise(points))
+
+
+def _is_straight(start: _Point, end: _Point) -> bool:
+    return min(abs(start.x - end.x), abs(start.y - end.y)) < _STRAIGHT
 
 
 def _box_of(points: list[_Point] | tuple[_Point, ...]) -> Box:

@@ -1,17 +1,20 @@
 """Grids of ruled lines: which cell of which table a point of a page stands in.
 
 Rules of a table touch each other. A cell reaches as far as no rule bounds it, so that merged cells are one. Where all
-rules are level, the columns show in a rule that is drawn piece by piece, one for each column.
+rules are level, the columns show in a rule that is drawn piece by piece, one for each column. Where cells are shaded
+side by side, row after row, the edges of the shades count as rules.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _APART = 3.0  # points: rules that are nearer touch, or are one
 _NARROWEST = 6.0  # points: what is narrower is the space of a double rule
+_THICKEST = 6.0  # points: what is thicker is a shade
 _MOST_RULES = 300  # of a direction; a drawing has more
 
 
@@ -74,21 +77,91 @@ class Grid:
         return cells
 
 
-def grids(boxes: Iterable[tuple[float, float, float, float]]) -> list[Grid]:
-    """The ruled tables among thin boxes (left, bottom, right, top), of two columns at least; none in a mere drawing."""
-    level, upright = [], []
-    for left, bottom, right, top in boxes:
-        if right - left > top - bottom:
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top in points."""
+
+
+def grids(boxes: Iterable[Box]) -> list[Grid]:
+    """The tables among rules, which are thin boxes, and shades; of two columns at least, none in a mere drawing."""
+    level, upright, shades = [], [], []
+    for box in boxes:
+        left, bottom, right, top = box
+        if min(right - left, top - bottom) > _THICKEST:
+            shades.append(box)
+        elif right - left > top - bottom:
             level.append(Rule((bottom + top) / 2, left, right))
         else:
             upright.append(Rule((left + right) / 2, bottom, top))
-    level, upright = _joined(level), _joined(upright)
+    shaded = _shaded_rows(shades)
+    level, upright = _joined([*level, *_edges(shaded)]), _joined(upright)
     if max(len(level), len(upright)) > _MOST_RULES:
         return []
     groups = _touching(level, upright)
+    for group in groups:
+        group[1].extend(_sides(shaded, group[0]))
     lone = [rule for rule in level if not any(rule in group for group, _ in groups)]
     found = [Grid(*group) for group in [*groups, *_stacked(lone)]]
     return [grid for grid in found if grid.columns > 1 and len(grid.cells()) > 1]
+
+
+def _shaded_rows(shades: Sequence[Box]) -> list[list[Box]]:
+    """Shades side by side that touch, where two rows at least have them from and to the same positions.
+
+    One alone may be a mark in running text.
+    """
+    rows: list[list[Box]] = []
+    for shade in sorted(set(shades), key=lambda box: (round(box[1]), round(box[3]), box[0])):
+        if rows and _goes_on(rows[-1][-1], shade):
+            rows[-1].append(shade)
+        elif not (rows and _holds(rows[-1][-1], shade)):  # what lies behind the text of a cell is shaded once more
+            rows.append([shade])
+    rows = [row for row in rows if len(row) > 1 and not any(_reaches_past(shade, row) for shade in shades)]
+    return [row for row in rows if any(row is not other and _alike(row, other) for other in rows)]
+
+
+def _reaches_past(shade: Box, row: Sequence[Box]) -> bool:
+    """Whether a shade beside the row belongs to others, too: the edges of the row then are not those of the table."""
+    left, bottom, right, top = shade
+    beside = min(abs(right - row[0][0]), abs(left - row[-1][2])) < _APART
+    within = bottom < row[0][1] + _APART and top > row[0][3] - _APART
+    return beside and within and top - bottom > row[0][3] - row[0][1] + _APART
+
+
+def _holds(shade: Box, inner: Box) -> bool:
+    """Whether the other shade lies within the first."""
+    return all(
+        near > far - _APART / 2 for near, far in zip((*inner[:2], *shade[2:]), (*shade[:2], *inner[2:]), strict=True)
+    )
+
+
+def _goes_on(shade: Box, following: Box) -> bool:
+    """Whether the other shade stands beside the first, as high as it."""
+    apart = abs(shade[1] - following[1]), abs(shade[3] - following[3]), abs(shade[2] - following[0])
+    return max(apart) < _APART / 2
+
+
+def _alike(row: Sequence[Box], other: Sequence[Box]) -> bool:
+    return len(row) == len(other) and all(
+        abs(one[0] - two[0]) < _APART and abs(one[2] - two[2]) < _APART for one, two in zip(row, other, strict=True)
+    )
+
+
+def _edges(shaded: Sequence[Sequence[Box]]) -> Iterator[Rule]:
+    """The upper and lower edges of shades, a piece for each."""
+    for row in shaded:
+        for left, bottom, right, top in row:
+            yield Rule(bottom, left, right)
+            yield Rule(top, left, right)
+
+
+def _sides(shaded: Sequence[Sequence[Box]], level: Sequence[Rule]) -> Iterator[Rule]:
+    """Where the shades of rows meet that lie at a table's level rules."""
+    for row in shaded:
+        _, bottom, _, top = row[0]
+        for before, after in pairwise(row):
+            at = (before[2] + after[0]) / 2
+            if any(abs(rule.at - bottom) < _APART and rule.covers(at) for rule in level):
+                yield Rule(at, bottom, top)
 
 
 def _bounded(rules: Sequence[Rule], at: float, position: float) -> bool:

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from finreg_cli.documents.lines import LINE_HYPHEN, Cell, Line, Place
+from finreg_cli.documents.hyphens import unwrapped
+from finreg_cli.documents.lines import Cell, Line, Place
 from finreg_cli.documents.marks import is_formula_font
 from finreg_cli.domain.legal_structure import is_head
 
@@ -495,8 +496,4 @@ def _row(band: _Band, columns: Sequence[_Column]) -> Row:
 
 def _cell_text(texts: Sequence[str]) -> str:
     """The lines of a cell as one; a bar would end the cell."""
-    text = ""
-    for each in texts:
-        stripped = each.strip()
-        text = text + stripped if not text or text.endswith(LINE_HYPHEN) else f"{text} {stripped}"
-    return text.replace("|", "\\|")
+    return unwrapped(each.strip() for each in texts).replace("|", "\\|")

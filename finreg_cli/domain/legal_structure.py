@@ -182,7 +182,7 @@ def _article_chain(blocks: Sequence[Block], begin: int, end: int) -> list[int]:
 
 
 def _in_the_gaps(chain: Sequence[_Head], heads: Sequence[_Head]) -> Iterator[_Head]:
-    """Heads in another style that are the one missing number between two of the chain, where they stand between them."""
+    """Heads in another style that are the one number missing between two of the chain, and stand between them."""
     for before, after in pairwise(chain):
         if after.number != before.number + 2:
             continue

@@ -1,8 +1,8 @@
 """The grammar of cross-references: where a text of law names a provision or an act, and which.
 
-Read are "Article 36(1)(a)", "Articles 36 to 39", "point (b) of paragraph 2", "the first subparagraph of Article 5(2)",
-"Annex I", "recital 12", "Chapter 2 of this Title", "Part Three, Title II", "section 3.2", and acts by their numbers or
-short names, before or behind the provision. What a mention leads to is the business of `references`.
+Read are "Article 36(1)(a)", "Art. 36 (1)", "Articles 36 to 39", "point (b) of paragraph 2", "the first subparagraph of
+Article 5(2)", "Annex I", "recital 12", "Chapter 2 of this Title", "Part Three, Title II", "section 3.2", and acts by
+their numbers or short names, before or behind the provision. What a mention leads to is the business of `references`.
 """
 
 from __future__ import annotations
@@ -52,16 +52,24 @@ _BRACKETS = r"(?:\(\w{1,5}\))+"
 _AND = rf"(?:,?{_B}(?:and|or|to){_B}|,{_B})"
 _NUMBER = rf"\d{{1,4}}(?:[a-z]{{1,2}}\b)?(?:{_B}(?=\(\d))?(?:{_BRACKETS})?"
 _ANOTHER = rf"{_B}(?:and|or|to){_B}{_NUMBER}(?=[,.;)]|{_B}(?:of|shall|may|is|are|and|or|as|in|where|respectively)\b)"
+# What writes "Art." writes "Art. 430 (1) (a)" as well; behind "Article 5" a lone "(a)" may begin a point.
+_SPACED = rf"\d{{1,4}}(?:[a-z]{{1,2}}\b)?(?:{_B}?\((?:\d{{1,3}}[a-z]?|[a-z]{{1,5}})\))*"
 _NOT_A_FIGURE = rf"(?![\d.,]*\d|{_B}?%|{_B}(?:months?|years?|days?|per{_B}cent)\b)"
 _ANCHOR = re.compile(
-    r"\b(?:[Pp](?:oints?|aragraphs?|arts?)|(?:first|second|third|fourth|fifth|last)(?: and (?:second|third))?"
-    r" subparagraphs?|Articles?|Annex(?:es)?|ANNEX|[Rr]ecitals?|Titles?|Chapters?|Sub-[Ss]ections?|[Ss]ections?"
-    r"|Regulations?|Directives?|Decisions?|th(?:is|at) (?:Article|paragraph))\b"
+    rf"\b(?:[Pp](?:oints?|aragraphs?|arts?)|(?:first|second|third|fourth|fifth|last)(?: and (?:second|third))?"
+    rf" subparagraphs?|Articles?|Arts?(?=\.{_B}?\d|{_B}(?!(?:19|20)\d\d\b)\d)|Annex(?:es)?|ANNEX|[Rr]ecitals?"
+    rf"|Titles?|Chapters?|Sub-[Ss]ections?|[Ss]ections?|Regulations?|Directives?|Decisions?"
+    rf"|th(?:is|at) (?:Article|paragraph)(?!{_B}\d))\b"
 )
 _ARTICLE = re.compile(
     rf"Article{_B}({_NUMBER}(?:{_AND}{_BRACKETS}|{_ANOTHER})*)"
     rf"|Articles{_B}({_NUMBER}(?:{_AND}(?:{_NUMBER}{_NOT_A_FIGURE}|{_BRACKETS}))*)"
 )
+_ABBREVIATED = re.compile(
+    rf"Art\.?{_B}?({_SPACED}(?:{_AND}{_BRACKETS}|{_ANOTHER})*)"
+    rf"|Arts\.?{_B}?({_SPACED}(?:{_AND}(?:{_SPACED}{_NOT_A_FIGURE}|{_BRACKETS}))*)"
+)
+_SPACE_IN_NUMBER = re.compile(rf"(?<=[\d)]){_B}(?=\()")
 _PARAGRAPH = re.compile(
     rf"[Pp]aragraph{_B}({_NUMBER}(?:{_AND}{_BRACKETS})*)(?![\d.]*\d)"
     rf"|[Pp]aragraphs{_B}({_NUMBER}(?:{_AND}(?:{_NUMBER}{_NOT_A_FIGURE}|{_BRACKETS}))*)"
@@ -120,18 +128,18 @@ _SHORT_NAMES = "|".join(
     )
 )
 _ITS_ACT = re.compile(
-    rf",?{_B}(?:(?:of|to|in|under){_B})?(?:(?:the|that|this|those|same){_B}){{0,2}}(?:(?:Commission|Council){_B})?"
+    rf",?{_B}(?:(?:of|to|in|under){_B})?(?:(?:the|that|this|those|same|amended){_B}){{0,2}}(?:(?:Commission|Council){_B})?"
     rf"(?:(?P<treaty>{'|'.join(_TREATIES)})|(?P<short>{_SHORT_NAMES})\b)"
 )
 _OF_ACT = re.compile(
-    rf",?{_B}(?:of|to|in|under){_B}(?:the{_B}(?:Annex{_B}to{_B})?)?(?:(?:(?:[\w-]+{_B}){{1,3}}\()?(?P<number>{_ACT.pattern})|(?P<acts>{_ACTS.pattern})"
+    rf",?{_B}(?:of|to|in|under){_B}(?:the{_B}(?:Annex{_B}to{_B}|amended{_B})?)?(?:(?:(?:[\w-]+{_B}){{1,3}}\()?(?P<number>{_ACT.pattern})|(?P<acts>{_ACTS.pattern})"
     rf"|(?P<this>(?:this|these|the|the{_B}proposed|the{_B}draft|present|draft){_B}(?:draft{_B})?(?:Regulation|Directive|Decision|RTS|ITS|Guidelines))\b"
     rf"(?!{_B}(?:\(|No\b|\d))"
     rf"|(?P<that>(?:that|those|the{_B}same|same|the{_B}said|the{_B}latter){_B}(?:\w+{_B})?{_ACT_NOUN}s?)\b"
     rf"|(?P<name>(?:[A-Z][\w-]*{_B}){{1,4}}{_ACT_NOUN}\b|Treaty\b|Charter\b|(?:IAS|IFRS){_B}\d+))"
 )
-_ACT_BEFORE = re.compile(rf"(?:{_ACT.pattern}|({_SHORT_NAMES}|EBA{_B}Regulation)),?{_B}$")
-_ACT_ENDS = re.compile(rf"(?:[\dA-Z]|Act|Regulation|Directive),?{_B}$")
+_ACT_BEFORE = re.compile(rf"(?:{_ACT.pattern}|({_SHORT_NAMES}|EBA{_B}Regulation))(?:,?{_B}|{_B}\()$")
+_ACT_ENDS = re.compile(rf"(?:[\dA-Z]|Act|Regulation|Directive)(?:,?{_B}|{_B}\()$")
 _JOINS = re.compile(rf",{_B}|,?{_B}(?:and|or){_B}(?:(?:in|of|under|to|with){_B})?")
 
 
@@ -170,7 +178,7 @@ def _each(text: str) -> Iterator[Mention]:
 
 def _mention(text: str, start: int) -> Mention | None:
     """What begins at ``start``, with everything around it that "of" adds."""
-    if text.startswith(("Article", "this Article", "that Article"), start):
+    if text.startswith(("Art", "this Article", "that Article"), start):
         return _article(text, start)
     letter = text[start]
     if text.startswith(("this paragraph", "that paragraph"), start):
@@ -203,10 +211,11 @@ def _article(text: str, start: int) -> Mention | None:
     if text.startswith((THIS, THAT), start):
         end = start + len("this Article")
         return _with_act(text, Mention(start, end, "article", (((text[start : start + 4],), None),)))
-    found = _ARTICLE.match(text, start)
+    found = _ARTICLE.match(text, start) or _ABBREVIATED.match(text, start)
     if found is None:
         return None
-    return _with_act(text, Mention(start, found.end(), "article", _ranges(found.group(1) or found.group(2))))
+    listed = _SPACE_IN_NUMBER.sub("", found.group(1) or found.group(2))
+    return _with_act(text, Mention(start, found.end(), "article", _ranges(listed)))
 
 
 def _inner(text: str, start: int, found: re.Match[str] | None, own: Address) -> Mention | None:
@@ -294,8 +303,9 @@ def _continued(before: Address, parts: Address, numbered: bool) -> Address:
         return parts
     for depth in range(len(before) - 1, -1, -1):
         alike = before[depth].isdigit() == parts[0].isdigit()
-        # "(k)(ii) and (l)" leaves the points of (k).
-        deeper = set(before[depth]) <= _ROMAN and not set(parts[0]) <= _ROMAN and depth > 0
+        # "(k)(ii) and (l)" leaves the points of (k); right behind a number stand letters, even an (i).
+        below_letter = depth > 0 and not before[depth - 1][0].isdigit()
+        deeper = below_letter and set(before[depth]) <= _ROMAN and not set(parts[0]) <= _ROMAN
         if alike and not deeper and (depth > 0 or not numbered):
             return before[:depth] + parts
     return before + parts if numbered else parts
@@ -386,4 +396,4 @@ def _act_before(text: str, begin: int, start: int) -> str | None:
     if not _ACT_ENDS.search(text, max(begin, start - 4), start):
         return None
     found = _ACT_BEFORE.search(text, max(begin, start - 70), start)
-    return _one_form(found.group().strip(" ,\u00a0")) if found else None
+    return _one_form(found.group().strip(" ,(\u00a0")) if found else None

@@ -259,9 +259,9 @@ class _Places:
         ((first, last),) = mention.ranges
         here = self._unit_at(chunk.char_start)
         if first[0] == "":
-            return self._within(here, first[1:], last[1:] if last else None, mention.subparagraph)
+            return self._within_own(here, first[1:], last[1:] if last else None, mention.subparagraph)
         name = self._scope_of[here]
-        if mention.kind == "section" or (mention.kind == "group" and name is None):
+        if mention.kind == "section" or (name is None and [level for level, _ in mention.levels] == ["section"]):
             return self._starts_of([self._sections.get(mention.ranges[0][0][0])])
         if name is None and mention.act == THIS and len(self._scopes) == 1:
             (name,) = self._scopes
@@ -279,6 +279,12 @@ class _Places:
             end = scope.units.get((mention.kind, last[0].lower()), unit)
             return self._starts_of(_bounded([each for each in scope.units.values() if unit <= each <= end]))
         return self._within(unit, first[1:], last[1:] if last else None, mention.subparagraph)
+
+    def _within_own(self, unit: int, first: Address, last: Address | None, subparagraph: int) -> list[int]:
+        """The same as `_within` for words that stand in the unit; a number it does not have is some other text's."""
+        if first and first[0][0].isdigit() and first[:1] not in self._table(unit):
+            return []
+        return self._within(unit, first, last, subparagraph)
 
     def _within(self, unit: int, first: Address, last: Address | None, subparagraph: int) -> list[int]:
         start = self._start(unit, first, subparagraph)

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,36 +29,34 @@ def hold(state: Path, stage: str, run_id: str) -> Iterator[None]:
         WarehouseError: the folder cannot be written.
     """
     holder = state / "holder.json"
+    lock = FileLock(state / "lock")
     try:
         state.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(state / "lock")
         lock.acquire(timeout=0)
+        holder.write_text(_who(stage, run_id))
     except Timeout:
         raise WarehouseBusy(
             f"the warehouse {state.parent} is in use by {_describe(holder)}",
             "wait until it has ended, or use another engine.warehouse",
         ) from None
     except OSError as error:
+        lock.release()
         raise WarehouseError(
             f"cannot write to the warehouse {state.parent}: {error.strerror or error}",
             "check its rights and the disk, or set another place with --set engine.warehouse=FOLDER",
         ) from None
     try:
-        holder.write_text(
-            json.dumps(
-                {
-                    "pid": os.getpid(),
-                    "host": socket.gethostname(),
-                    "stage": stage,
-                    "run_id": run_id,
-                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-            )
-        )
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with suppress(OSError):  # only a note of who holds it, which the next holder replaces
+            holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _who(stage: str, run_id: str) -> str:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "stage": stage, "run_id": run_id, "since": since}
+    return json.dumps(holder)
 
 
 def _describe(holder: Path) -> str:

@@ -164,7 +164,7 @@ def _two_newest(lakehouse: Lakehouse, name: str) -> list[Side]:
     versions = recorded_versions(lakehouse)
     found = _of_work(lakehouse, versions, name)
     if len(found) < 2:
-        raise _unknown(name, versions, f"names {'one version' if found else 'no work'}, and two are to be compared:")
+        raise _unknown(name, versions, "names only one version" if found else "is no file, and names no work")
     return [_load(lakehouse, name, version) for version in found[-2:]]
 
 

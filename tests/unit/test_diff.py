@@ -110,7 +110,7 @@ def test_versions_of_the_table_by_all_their_names(project: Project) -> None:
     [
         ("nowhere.pdf", "act.pdf", "'nowhere.pdf' is no file, and names no version"),
         ("32099R0009@2001-01-01", "act.pdf", "names no version"),
-        ("32099R0009@2099-03-03", None, "names one version, and two are to be compared"),
+        ("32099R0009@2099-03-03", None, "names only one version in splitted_documents"),
         ("EMIR", None, "names no work"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finreg_cli.documents.hyphens import Vocabulary
+from finreg_cli.documents.hyphens import Vocabulary, unwrapped
 from finreg_cli.documents.lines import LINE_HYPHEN, LOST_BLANK
 
 HYPHENATING = [
@@ -24,6 +24,8 @@ HYPHENATING = [
         ("trans", "parency", "transparency"),
         ("non", "objection", "non-objection"),
         ("one", "sided", "one-sided"),
+        ("pre", "empt", "pre-empt"),
+        ("side", "effects", "side-effects"),
         ("risk", "based", "risk-based"),
         ("credit", "linear", "credit-linear"),
         ("EBA", "RTS", "EBA-RTS"),
@@ -37,6 +39,24 @@ HYPHENATING = [
 )
 def test_hyphens_at_line_ends_go_by_the_documents_own_words(left: str, right: str, resolved: str) -> None:
     assert Vocabulary(HYPHENATING).resolve(f"{left}{LINE_HYPHEN}{right}") == resolved
+
+
+def test_a_hyphen_that_ends_a_printed_line_stays_next_to_what_it_continues() -> None:
+    words = Vocabulary(HYPHENATING)
+    for lines, whole in {
+        ("a 12-", "month report"): "a 12-month report",
+        ("{module code}-", "find.xml"): "{module code}-find.xml",
+        ("2009-", "2011"): "2009-2011",
+        ("the balance-", "sheet"): "the balance-sheet",
+        ("6-", "or 12-month"): "6- or 12-month",
+        ("a dash -", "and more"): "a dash - and more",
+    }.items():
+        assert words.resolve(unwrapped(lines)) == whole
+
+
+def test_plural_and_singular_vouch_for_each_other() -> None:
+    assert Vocabulary([*HYPHENATING, "sub-groups"]).resolve(f"a sub{LINE_HYPHEN}group") == "a sub-group"
+    assert Vocabulary([*HYPHENATING, "the institution"]).resolve(f"insti{LINE_HYPHEN}tutions") == "institutions"
 
 
 def test_a_document_that_breaks_no_syllables_keeps_every_hyphen() -> None:

@@ -140,8 +140,10 @@ class FakeProxy:
     user: str | None = None
     url: str = ""
     asked: list[str] = field(default_factory=list)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.asked.append(head.split(" HTTP/", 1)[0])
         expected = base64.b64encode((self.user or "").encode()).decode()
@@ -150,6 +152,7 @@ class FakeProxy:
             writer.close()
             return
         there_reader, there = await asyncio.open_connection("127.0.0.1", self.target)
+        self.writers.append(there)
         if head.startswith("CONNECT "):
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         else:
@@ -180,6 +183,10 @@ def proxy_to(port: int, user: str | None = None) -> Iterator[FakeProxy]:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
+            for writer in proxy.writers:
+                writer.close()
+                with suppress(Exception):  # however it ended: only that no socket is left open counts
+                    await writer.wait_closed()
 
         try:
             yield proxy

@@ -16,6 +16,7 @@ from finreg_cli.domain.records import Chunk
 from finreg_cli.domain.references import MOST_OF_A_RANGE, resolve
 
 SAMPLES = Path(__file__).parents[2] / "data/regulations"
+ROADMAPS = Path(__file__).parents[2] / "../shared/data/regulations-more/EBA-risk-reduction-roadmaps.pdf"
 ACT = Identity("32099R0001", "2099-01-01", "Regulation (EU) No 1/2099", "SREG", is_act=True)
 
 # --- the grammar ---
@@ -88,6 +89,28 @@ def spelled(text: str) -> list[str]:
         ("Section A of Annex I to Directive 2004/39/EC", "Directive 2004/39/EC: annex I"),
         ("Directives 2006/48/EC and 2006/49/EC", "act Directive 2006/48/EC + Directive 2006/49/EC"),
         ("Council Directive 78/660/EEC", "act Directive 78/660/EEC"),
+        ("that Article 19(2)(b)", "article 19.2.b"),
+        ("that Article 18(4) of the CRR", "CRR: article 18.4"),
+        ("that paragraph 2", "article this.2"),
+        ("Art. 390(9) of the CRR", "CRR: article 390.9"),
+        ("Art. 430 (7) CRR", "CRR: article 430.7"),
+        ("Art. 430 (1) (a) CRR Leverage ratio", "CRR: article 430.1.a"),
+        ("Art.45(i) (5)", "article 45.i.5"),
+        ("Art. 97(4a) of the CRD", "CRD: article 97.4a"),
+        ("Art 430(c) CRR", "CRR: article 430.c"),
+        ("Art. 402(1) and (2) of the CRR", "CRR: article 402.1 + 402.2"),
+        ("Arts 12 and 13", "article 12 + 13"),
+        ("point (a) of Art. 5(2)", "article 5.2.a"),
+        ("Article 430(a) of the amended CRR", "CRR: article 430.a"),
+        ("Part 4 of the amended CRR", "CRR: group part 4 [4]"),
+        ("Article 5 of the amended Directive 2013/36/EU", "Directive 2013/36/EU: article 5"),
+        ("the amended CRD (Title VII, Chapter 2)", "CRD: group title VII/chapter 2 [2]"),
+        (
+            "Article 400(2)(a), (c) to (g), (i), (j) and (k)",
+            "article 400.2.a + 400.2.c-400.2.g + 400.2.i + 400.2.j + 400.2.k",
+        ),
+        ("Article 36(1)(i) and (j)", "article 36.1.i + 36.1.j"),
+        ("Article 36(1)(k)(ii) and (l)", "article 36.1.k.ii + 36.1.l"),
     ],
 )
 def test_each_form_is_read(text: str, expected: str) -> None:
@@ -102,6 +125,7 @@ def test_each_form_is_read(text: str, expected: str) -> None:
         "paragraph by paragraph",
         "for the greater part 20 % of it",
         "Regulations are binding",
+        "the state of the Art 2020",
         "point 3.5 % above",
     ],
 )
@@ -267,6 +291,47 @@ def test_a_report_refers_to_its_sections_and_leaves_articles_as_text() -> None:
     chunks = resolved(structure(blocks, Identity("report", None, "A report", "A report", is_act=False)), limit=80)
     target = next(each for each in chunks if "2.1" in each.citation)
     assert chunks[0].references == [target.chunk_id, "CRR Article 18", "Article 7"]
+
+
+def report(*said: str) -> list[Chunk]:
+    """A report whose section 1 says this, and which has two sections more."""
+    blocks = [Block("1. Background", 1, 1, size=16, bold=True), *[Block(f"{LONG}. {each}", 1, 1) for each in said]]
+    for number in (2, 3):
+        blocks += [Block(f"{number}. Analysis {number}", 2, 2, size=16, bold=True), *[Block(f"{LONG}.", 2, 2)] * 3]
+    return resolved(structure(blocks, Identity("report", None, "A report", "A report", is_act=False)), limit=30)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Part 2 of the amended CRR applies.", ["CRR Part 2"]),
+        ("The amended CRD (Title 2, Chapter 3) applies.", ["CRD Title 2, Chapter 3"]),
+        ("These are the standards [Part 2] on own funds.", ["Part 2"]),
+    ],
+)
+def test_a_part_or_a_title_is_no_section_of_a_report(said: str, expected: list[str]) -> None:
+    assert report(said)[0].references == expected
+
+
+@pytest.mark.parametrize("said", ["See section 3.", "See Section 3 of this report."])
+def test_a_section_of_a_report_is_found_by_its_number(said: str) -> None:
+    chunks = report(said)
+    assert chunks[0].references == [next(each.chunk_id for each in chunks if each.citation.endswith("section 3"))]
+
+
+def test_a_bare_paragraph_of_a_section_without_numbers_leads_nowhere() -> None:
+    chunks = report("It is said first.", "A new paragraph 2 was added to paragraphs 3 to 6 and point (39).")
+    assert "paragraph 2" in chunks[1].text
+    assert chunks[1].references == []
+
+
+@pytest.mark.skipif(not ROADMAPS.is_file(), reason=f"the real paper is not at {ROADMAPS}")
+def test_a_real_report_names_the_acts_that_its_abbreviations_belong_to() -> None:
+    settings = Settings(chunk_tokens=350, chunk_overlap=0, short_names={}, work_ids={})
+    chunks = read_bytes(ROADMAPS.read_bytes(), ROADMAPS.name, "pdfium", settings, words).chunks
+    found = {target for each in chunks for target in each.references}
+    assert {"CRR Article 390(9)", "CRR Article 430(7)", "BRRD Article 45f(6)", "CRR Part 4"} <= found
+    assert {"CRD Title VII, Chapter 2", "Article 400(2)(k)"} <= found
 
 
 def test_the_samples_resolve_and_never_refer_to_themselves() -> None:

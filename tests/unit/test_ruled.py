@@ -60,6 +60,15 @@ class TestGrids:
         (grid,) = grids(boxes)
         assert (grid.rows, grid.columns) == (2, 3)
 
+    def test_shades_part_rows_and_columns(self) -> None:
+        """Every other row is shaded, cell by cell; nothing else parts the rows."""
+        shades = [(left, low, right, low + 20) for low in (640, 600) for left, right in ((60, 160), (160, 300))]
+        (grid,) = grids([level(660), level(580), *shades])
+        assert (grid.rows, grid.columns) == (4, 2)
+
+    def test_one_row_of_shades_may_be_marks_in_text(self) -> None:
+        assert grids([(60, 640, 160, 660), (160, 640, 300, 660)]) == []
+
     def test_two_tables(self) -> None:
         lower = [
             level(100),
@@ -218,6 +227,19 @@ class TestRealPages:
         assert len(rows) == 19
         assert rows[2] == "| | | Scope of application | | | |"
         assert rows[-1] == "| | | ESG risks | June 2020 | June 2021 | June 2022 |"
+
+    def test_shades_part_rows(self) -> None:
+        rows = real_rows("regulations-more/EBA-EIOPA-taxonomy-architecture-v2.pdf", 8)
+        assert len(rows) == 4
+        assert rows[1].startswith("| Standard name | http://www.xbrl.org/2008/role/label |")
+
+    def test_a_shaded_head(self) -> None:
+        rows = real_rows("regulations-more/EBA-risk-reduction-roadmaps.pdf", 27)
+        assert rows[0] == "| EBA guideline | Short title | Date of application |"
+
+    def test_a_heading_across_columns_is_not_cut(self) -> None:
+        rows = real_rows("regulations/EBA-final-report-draft-RTS-consolidation.pdf", 37)
+        assert "| Responses to questions in Consultation Paper EBA/CP/2017/20 | | | |" in rows
 
     def test_answers_beside_questions(self) -> None:
         rows = real_rows("regulations/EBA-RTS-2013-01-own-funds-part-1.pdf", 52)
