@@ -42,7 +42,7 @@ test: $(VENV)/.dev ## the fast tests (minutes)
 
 test-slow: $(VENV)/.dev ## the slow tests: real training, the whole pipeline, a JVM
 	$(FINREG) models pull
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 lint: $(VENV)/.dev ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
