@@ -101,7 +101,6 @@ def generate(
         lakehouse.append(QA_SPLIT, QA_SPLIT.batches([settings]))
     retired, revived = _retire_and_revive(lakehouse)
     commits = _Commits(run.run_id, lakehouse, None if moved else settings)
-    version_before = lakehouse.version(QA_DATASET)
     tracked = tracker.run("generate", _tags(run)) if tracker and writer and plan.wanted else nullcontext()
     try:
         with (
@@ -116,7 +115,7 @@ def generate(
                     advance(1)
     finally:  # also after Ctrl-C, a dead endpoint or a spent budget: what is finished is kept
         commits.flush()
-        if moved or retired or revived or lakehouse.version(QA_DATASET) != version_before:
+        if _exports_are_behind(lakehouse):
             _write_exports(lakehouse)
         if writer:
             result.counts["usage"] = _usage_counts(writer.usage)
@@ -528,6 +527,16 @@ def _forget_stale_rejects(config: Config, lakehouse: Lakehouse, commits: _Commit
                 stale.append(row["row_id"])
     for ids in _slices(stale):
         lakehouse.overwrite(QA_REJECTED, [], where={"row_id": ids})
+
+
+def _exports_are_behind(lakehouse: Lakehouse) -> bool:
+    """Whether the dataset has changed since they were written, in this run or in one that was killed before."""
+    changes = (commit.timestamp for commit in lakehouse.history(QA_DATASET) if commit.operation != "OPTIMIZE")
+    changed = next(changes, None)
+    if changed is None:
+        return False
+    written = [lakehouse.history(table) for table in (QA_DATASET_TRAIN, QA_DATASET_VAL)]
+    return any(not commits or commits[0].timestamp < changed for commits in written)
 
 
 def _write_exports(lakehouse: Lakehouse) -> None:
