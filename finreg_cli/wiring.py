@@ -253,9 +253,9 @@ class Services:
 
     @cached_property
     def cache(self) -> RequestCache:
-        from finreg_cli.llm.cache import RequestCache
+        from finreg_cli.llm.cache import FILE_NAME, RequestCache
 
-        cache = RequestCache(self._config.state / "requests.sqlite")
+        cache = RequestCache(self._config.state / FILE_NAME)
         self._closing.callback(cache.close)
         return cache
 
@@ -296,7 +296,7 @@ class Services:
 
 
 class _LateReader:
-    """A `DocumentReader` that is made when there is something to read, for most runs read nothing."""
+    """A `DocumentReader` that is imported and made when there is something to read, for most runs read nothing."""
 
     def __init__(self, make: Callable[[], DocumentReader]) -> None:
         self._make = make

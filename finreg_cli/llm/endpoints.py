@@ -15,7 +15,8 @@ from finreg_cli.errors import ConfigError, EndpointError
 from finreg_cli.llm.base import Reply
 from finreg_cli.llm.transport import RequestFailed, Transport, proxy_for, secret_headers, ssl_context, words_of
 
-OPENAI_URL = "https://api.openai.com/v1"
+_OPENAI_HOST = "api.openai.com"
+_ANY_URL = "https://endpoint"  # for checking the proxy of an endpoint whose address its provider will say
 
 _SHOWN_MODELS = 20
 _PROBE_TOKENS = 16
@@ -57,7 +58,7 @@ class KeyedRoute:
 
     def __init__(self, name: str, endpoint: Endpoint, environment: Mapping[str, str]) -> None:
         key = api_key(name, endpoint, environment)
-        self._url = base_url(endpoint)
+        self._url = (endpoint.base_url or "").rstrip("/")  # the configuration has refused an endpoint without one
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     async def open(self) -> str:
@@ -147,7 +148,7 @@ def check(name: str, endpoint: Endpoint, environment: Mapping[str, str] = os.env
     secret_headers(name, endpoint, environment)
     if endpoint.tls != Tls():
         ssl_context(name, endpoint.tls)
-    proxy_for(name, endpoint.proxy, base_url(endpoint), environment)
+    proxy_for(name, endpoint.proxy, endpoint.base_url or _ANY_URL, environment)
 
 
 class OpenAIEndpoint:
@@ -211,7 +212,7 @@ class OpenAIEndpoint:
             async with self._opening:
                 if self._transport is None:
                     self.url = await self._route.open()
-                    if urlsplit(self.url).hostname == urlsplit(OPENAI_URL).hostname:
+                    if urlsplit(self.url).hostname == _OPENAI_HOST:
                         self._dialect = replace(self._dialect, token_limit="max_completion_tokens")
                     self._transport = Transport(self.name, self._endpoint, self.url, self._environment)
         return self._transport
@@ -282,10 +283,6 @@ class OpenAIEndpoint:
         if self._transport is not None:
             await self._transport.close()
         await self._route.close()
-
-
-def base_url(endpoint: Endpoint) -> str:
-    return (endpoint.base_url or OPENAI_URL).rstrip("/")
 
 
 def api_key(name: str, endpoint: Endpoint, environment: Mapping[str, str]) -> str | None:

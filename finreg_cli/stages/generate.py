@@ -39,7 +39,7 @@ from finreg_cli.domain.records import (
     Table,
 )
 from finreg_cli.domain.versions import is_repealed
-from finreg_cli.errors import ConfigError, EndpointError, NothingToDo, StageFailed
+from finreg_cli.errors import ConfigError, EndpointError, FinregError, NothingToDo, StageFailed
 from finreg_cli.lakehouse.base import Lakehouse, Where
 from finreg_cli.llm.base import Assignment, RowWriter, Usage, Written
 from finreg_cli.stages.base import Run, StageResult
@@ -113,10 +113,14 @@ def generate(
                 commits.add(written)
                 if written.row.row_id in plan.wanted:
                     advance(1)
+    except FinregError as error:
+        error.counts = result.counts
+        raise
     finally:  # also after Ctrl-C, a dead endpoint or a spent budget: what is finished is kept
         commits.flush()
         if _exports_are_behind(lakehouse):
             _write_exports(lakehouse)
+        result.counts |= {"kept": commits.kept, "rejected": dict(commits.reasons.most_common())}
         if writer:
             result.counts["usage"] = _usage_counts(writer.usage)
             result.counts["per_kept_row"] = _per_row(writer.usage, commits.kept)
@@ -126,20 +130,15 @@ def generate(
         lakehouse.compact(QA_DATASET)
         lakehouse.compact(QA_REJECTED)
 
-    result.counts |= {
-        "kept": commits.kept,
-        "retired": retired,
-        "revived": revived,
-        "rejected": dict(commits.reasons.most_common()),
-    }
-    result.counts |= _dataset_counts(lakehouse)
+    result.counts |= {"retired": retired, "revived": revived, **_dataset_counts(lakehouse)}
     result.counts["not_for_training"] = lakehouse.count(QA_DATASET, {"retired_at": None, "outputs_may_train": False})
     if not result.counts["rows"]:
         if commits.endpoint_failure:
-            url = config.endpoints.generator.base_url if config.endpoints.generator else None
+            generator = config.endpoints.generator
+            where = f"{generator.model} at {generator.base_url or generator.provider}" if generator else ""
             raise EndpointError(
-                f"no row could be written, and {url} failed: {commits.endpoint_failure}",
-                "check endpoints.generator.base_url and the server behind it",
+                f"no row could be written by {where}; {commits.endpoint_failure}",
+                "check endpoints.generator, and endpoints.judge if there is one, with 'finreg doctor'",
             )
         reasons = ", ".join(f"{name} {count}" for name, count in commits.reasons.most_common())
         raise NothingToDo(
@@ -577,10 +576,12 @@ def _usage_counts(usage: dict[str, Usage]) -> dict[str, dict[str, float | None]]
 
 
 def _per_row(usage: dict[str, Usage], kept: int) -> dict[str, float | None]:
-    """What all endpoints together were used for, shared out over the rows that were kept; None where none was.
+    """What all endpoints together were used for, shared out over the rows that were kept; empty where none was.
 
-    Money is None, too, where an endpoint has no price.
+    Money is None where an endpoint has no price.
     """
+    if not kept:
+        return {}
     money = [each.money for each in usage.values()]
     spent: dict[str, float | None] = {
         "requests": sum(each.requests for each in usage.values()),
@@ -588,7 +589,7 @@ def _per_row(usage: dict[str, Usage], kept: int) -> dict[str, float | None]:
         "output_tokens": sum(each.output_tokens for each in usage.values()),
         "money": None if None in money else sum(each for each in money if each is not None),
     }
-    return {name: None if value is None or not kept else value / kept for name, value in spent.items()}
+    return {name: None if value is None else value / kept for name, value in spent.items()}
 
 
 # --- what the tracker is told ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -122,7 +123,7 @@ class _Writer:
         self._bad: list[UnreadableFile] = []
         self._recovered: list[str] = []
         self._commits = 0
-        self.counts = {"pages": 0, "chunks": 0, "articles": 0}
+        self._counted: dict[str, Counter[str]] = {}
         self.duplicates = 0
         self.warnings: list[str] = []
 
@@ -136,7 +137,7 @@ class _Writer:
             self._recovered.append(file.path)
         if file.chunks and not self._is_the_one_to_keep(file):
             return
-        self._count(file)
+        self._counted[file.path] = _figures(file)
         self.warnings += [f"{file.path}: {warning}" for warning in file.warnings]
         self._pending[file.path] = file
         chunks = sum(len(each.chunks) for each in self._pending.values())
@@ -184,7 +185,8 @@ class _Writer:
             self._leave_out(file.path, other)
             return False
         if other != file.path:
-            self._uncount(self._pending.pop(other, None))
+            self._pending.pop(other, None)
+            self._counted.pop(other, None)
             self._displaced.add(other)
             if is_present:
                 self._leave_out(other, file.path)
@@ -199,15 +201,11 @@ class _Writer:
         self._memory.remember(path, self._plan.digests[path], same_as=other)
         self._displaced.add(path)
 
-    def _count(self, file: ReadFile, sign: int = 1) -> None:
-        units = {(chunk.document_id, split_unit(chunk)) for chunk in file.chunks}
-        self.counts["pages"] += sign * file.pages
-        self.counts["chunks"] += sign * len(file.chunks)
-        self.counts["articles"] += sign * sum(unit.startswith("Article ") for _, unit in units)
-
-    def _uncount(self, file: ReadFile | None) -> None:
-        if file is not None:
-            self._count(file, sign=-1)
+    @property
+    def counts(self) -> dict[str, int]:
+        """Pages, chunks and articles of the files that were read and kept."""
+        total = sum(self._counted.values(), Counter[str]())
+        return {name: total[name] for name in ("pages", "chunks", "articles")}
 
     def _flush(self) -> None:
         chunked = self._plan.known.chunked
@@ -226,6 +224,12 @@ class _Writer:
             chunked[file.path] = file.file_sha256
         self._pending, self._displaced = {}, set()
         self._last_commit = time.monotonic()
+
+
+def _figures(file: ReadFile) -> Counter[str]:
+    units = {(chunk.document_id, split_unit(chunk)) for chunk in file.chunks}
+    articles = sum(unit.startswith("Article ") for _, unit in units)
+    return Counter(pages=file.pages, chunks=len(file.chunks), articles=articles)
 
 
 def _gone(lakehouse: Lakehouse, plan: Plan, memory: Memory, prune: bool) -> str:

@@ -122,7 +122,7 @@ NEW, CHANGED = "new", "changed"
 
 def plan_for(source: Source, known: Known, memory: Memory) -> Plan:
     """Which files are to be read, which are as they were, which only repeat another, which are gone."""
-    warnings = [f"{name}: a link that leads out of the source, not followed" for name in source.refused]
+    warnings = [f"{name}: a link that leads out of the source or nowhere, not followed" for name in source.refused]
     plan = Plan(known, warnings=warnings)
     plan.digests = {file.path: memory.digest(file) for file in source.files}
     missing = (known.chunked.keys() | known.quarantined.keys()) - plan.digests.keys()

@@ -196,5 +196,7 @@ def test_the_budget_is_never_overshot_and_the_same_command_goes_on(finreg, proje
         assert len(server.requests) <= 30
         kept = len(rows(tmp_path, "qa_dataset"))
         assert kept > 0
+        assert stopped["counts"]["kept"] == kept  # what was paid for is told, also of a run that did not end well
+        assert stopped["counts"]["usage"]["generator"]["requests"] == len(server.requests)
         rest = report(finreg("generate", "-o", "json", environment=KEY))["counts"]
         assert rest["rows"] == kept + rest["kept"] == len(rows(tmp_path, "qa_dataset"))

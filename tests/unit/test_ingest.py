@@ -284,6 +284,17 @@ def test_two_prints_of_one_version_are_one_document(project: Project) -> None:
     assert project.paths() == {"second.pdf"}
 
 
+def test_a_print_that_gives_way_after_its_commit_is_not_counted(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finreg_cli.stages.ingest._BUFFERED_CHUNKS", 1)
+    longer = ACT + b"% another print of the same text\n%%EOF\n"  # the larger file is read, and here committed, first
+    project.put(first=ACT, second=longer)
+    result = project.ingest()
+    assert project.paths() == {"first.pdf"}
+    assert result.counts["chunks"] == len(project.chunks())
+
+
 def test_a_renamed_file_moves_its_chunks(project: Project) -> None:
     project.put(act=ACT)
     project.ingest()
@@ -346,7 +357,7 @@ def test_links_that_lead_out_of_the_source_are_refused(project: Project, tmp_pat
     result = project.ingest()
     assert project.paths() == {"act.pdf"}
     assert result.counts["refused"] == 2
-    assert "out.pdf: a link that leads out of the source, not followed" in result.warnings
+    assert "out.pdf: a link that leads out of the source or nowhere, not followed" in result.warnings
     assert [file.path for file in find_files(str(project.source / "**/*.pdf")).files] == ["act.pdf", "within.pdf"]
 
 
