@@ -237,6 +237,8 @@ class Client:
         """Ends the run where nothing can succeed: see `EndpointError`. Otherwise only this request has failed."""
         self._given_up_in_a_row += 1
         patience = _FAILURES_WITHOUT_SUCCESS + (2 * self._endpoint.max_concurrency if self._successes else 0)
+        if not self._successes and failed.status is None and not failed.maybe_charged:
+            patience = 1  # nobody was ever reached there, and another request would find nobody either
         if failed.endpoint_wide or self._given_up_in_a_row >= patience:
             self._unusable = self._unusable or await self._connection.failure(failed)
             raise self._unusable from failed

@@ -163,14 +163,8 @@ def check_nothing_is_paid_twice(requests: list[Served]) -> None:
             replied.add(each.key)
 
 
-@pytest.mark.parametrize(
-    ("name", "limit"),
-    [
-        ("money", 0.07),
-        pytest.param("requests", 60, marks=pytest.mark.slow),
-        pytest.param("tokens", 60_000, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "limit"), [("money", 0.07), ("requests", 60), ("tokens", 60_000)])
 def test_the_budget_holds_under_fire_and_with_more_of_it_the_run_goes_on(
     new_project: NewProject, name: str, limit: float
 ) -> None:

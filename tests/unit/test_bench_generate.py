@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a benchmark, and the fast suite has five minutes
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 IN_FLIGHT, CHAINS, STEPS = 4, 8, 6
 

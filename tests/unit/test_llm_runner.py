@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,3 +193,22 @@ def test_an_error_of_the_workers_own_ends_the_run_and_closes_it() -> None:
     with pytest.raises(ZeroDivisionError, match="a mistake"):
         list(run_all(opening, range(100), 4))
     assert closed == [True]
+
+
+def test_where_nobody_was_ever_reached_one_request_is_patience_enough(tmp_path: Path) -> None:
+    usage = Usage()
+    with socket.socket() as unused, RequestCache(tmp_path / "requests.sqlite") as cache:
+        unused.bind(("127.0.0.1", 0))  # nobody listens there
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        configured = Endpoint(model="m", base_url=url)
+
+        async def ask() -> None:
+            client = Client("generator", configured, cache, Budget(config.Budget()), usage, {}, QUICK)
+            try:
+                await client.ask([HumanMessage("Is anybody there?")], None, 0)
+            finally:
+                await client.close()
+
+        with pytest.raises(EndpointError, match="no connection"):
+            asyncio.run(ask())
+    assert usage.requests == QUICK.attempts
