@@ -299,35 +299,81 @@ class Endpoints(Section):
 
 
 class Lora(Section):
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
+    rank: Annotated[int, Field(ge=1)] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(
+        16, description="a list is swept as the learning rates are"
+    )
+    alpha: int | None = Field(None, ge=1, description="null: twice the rank")
     dropout: float = Field(0.0, ge=0, lt=1)
 
+    @property
+    def ranks(self) -> list[int]:
+        return [self.rank] if isinstance(self.rank, int) else self.rank
 
-Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*ep$")]
+
+Duration = Annotated[str, Field(pattern=r"^[1-9][0-9_]*(ep|ba|tok)$")]
+
+MEASURES = ("eval_loss", "token_accuracy", "task_metric")
 
 
 class Finetune(Section):
     trainer: Literal["local"] = Field("local", description="local: a subprocess on this machine")
-    base_model: str = Field(FETCHED_MODEL, description="a fetched model's name, a Hugging Face id or a folder")
-    method: Literal["lora"] = "lora"
+    base_model: str = Field(
+        FETCHED_MODEL,
+        description="a fetched model's name, a Hugging Face id, a folder or volume path, or models:/NAME/VERSION",
+    )
+    method: Literal["lora", "qlora", "full"] = Field(
+        "lora", description="qlora: on a base in 4 bits (extra qlora); full: every weight"
+    )
     duration: Duration | Annotated[list[Duration], Field(min_length=1)] = Field(
-        "1ep", description="epochs, 3ep; a list is swept as the learning rates are"
+        "1ep", description="epochs 3ep, batches 500ba or tokens 2000000tok; a list is swept as the learning rates are"
     )
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
         [1e-3], min_length=1, description="one run each; the best on ft_eval is selected"
     )
-    select_by: Literal["eval_loss", "token_accuracy", "task_metric"] = Field(
-        "eval_loss", description="measured on ft_eval only; task_metric: strict F1 of structured_extraction"
+    select_by: str = Field(
+        "eval_loss",
+        description="eval_loss, token_accuracy or task_metric (token F1 of answers, or strict F1), on ft_eval",
+    )
+    task_metric: Literal["when_selecting", "all"] = Field(
+        "when_selecting", description="all: every member of a sweep answers ft_eval, and the report correlates"
     )
     eval_fraction: float = Field(
         0.1, gt=0, lt=1, description="share of the training units (articles, lease families) that becomes ft_eval"
     )
     max_rows: int | None = Field(None, ge=2, description="the most training rows, chosen by a hash; null: all")
-    context_length: int = Field(2048, ge=64, description="tokens; a longer row is reported and left out")
-    batch_size: int = Field(4, ge=1, description="rows an optimiser step")
+    require_review: bool = Field(
+        False,
+        description="train on rows only that a person accepted or edited (qa_reviews)",
+        json_schema_extra=QUESTIONS,
+    )
+    context_length: int = Field(2048, ge=64, description="tokens; see too_long")
+    too_long: Literal["cut", "leave_out"] = Field(
+        "cut", description="what becomes of a longer row: its prompt loses its middle, or the row is left out"
+    )
+    batch_size: int = Field(4, ge=1, description="rows an optimiser step; with packing: filled contexts")
+    packing: bool = Field(False, description="fill each context with whole rows that do not see each other")
+    gradient_checkpointing: bool | None = Field(None, description="null: on a GPU only")
+    eval_steps: int | None = Field(None, ge=1, description="optimiser steps between two evaluations; null: an epoch")
+    early_stopping: int | None = Field(
+        None, ge=1, description="end after so many evaluations without a lower eval_loss; null: never"
+    )
+    processes: int = Field(1, ge=1, description="training processes, one a GPU (accelerate)")
     save_steps: int = Field(10, ge=1, description="optimiser steps between two checkpoints")
     lora: Lora = Lora()
+    register_to: str | None = Field(
+        None, description="the name that the selected model is registered under; catalog.schema.name in Unity Catalog"
+    )
+    register_alias: str = Field("candidate", description="the alias that points to the registered version")
+
+    @field_validator("select_by")
+    @classmethod
+    def _never_by_what_evaluate_measures_on(cls, measure: str) -> str:
+        if measure not in MEASURES:
+            raise ValueError(
+                f"one of {', '.join(MEASURES)}, all measured on ft_eval: a model that was chosen by the hold-out or "
+                "the validation rows would be measured on what it was chosen by"
+            )
+        return measure
 
     @property
     def durations(self) -> list[str]:
@@ -421,11 +467,8 @@ class Config(Section):
     def _keys_of_the_other_task(self) -> Config:
         """A key that the task does not read is refused, as an unknown one is."""
         idle = list(_idle_keys(self, self.task))
-        if self.task == "regulation_qa":
-            if self.finetune.select_by == "task_metric":
-                idle.append("finetune.select_by: task_metric")
-            if {"generator", "judge"} & set(self.evaluate.models):
-                idle.append("evaluate.models: generator, judge")
+        if self.task == "regulation_qa" and {"generator", "judge"} & set(self.evaluate.models):
+            idle.append("evaluate.models: generator, judge")
         if idle:
             other = next(each for each in get_args(Task) if each != self.task)
             raise ValueError(f"{', '.join(idle)}: read by the task {other} only, and task is {self.task}")

@@ -122,7 +122,7 @@ class Services:
 
     def _finetune(self) -> StageResult:
         from finreg_cli.stages.finetune import finetune
-        from finreg_cli.stages.training_tasks import QuestionTraining
+        from finreg_cli.stages.training_questions import QuestionTraining
 
         task = QuestionTraining(self._config, self.lakehouse)
         return finetune(self._run, self.lakehouse, self.trainer, self.tracker, task)

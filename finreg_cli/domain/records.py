@@ -202,6 +202,32 @@ class FinetuneRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowLoss:
+    """The mean loss of a row's completion tokens at ``step``: before the step's update; at the last step, after it.
+
+    So the rows of the last step are those of the whole training set, as the finished model sees them.
+    """
+
+    run_id: str
+    step: int
+    row_id: str
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """A person's word on a row: ``verdict`` is accepted, edited or rejected; a row's latest review is in force."""
+
+    row_id: str
+    reviewer: str
+    verdict: str
+    edited_question: str | None
+    edited_answer: str | None
+    comment: str | None
+    reviewed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """One answer of one model to one row (question or labelled document), with its score by each metric."""
 
@@ -381,9 +407,11 @@ QA_DATASET_TRAIN = Table("qa_dataset_train", ChatExport)
 QA_DATASET_VAL = Table("qa_dataset_val", ChatExport)
 QA_REJECTED = Table("qa_rejected", RejectedRow, key=("row_id",))
 QA_SPLIT = Table("qa_split", SplitSettings)
+QA_REVIEWS = Table("qa_reviews", Review)
 FT_TRAINING = Table("ft_training", TrainingRow)
 FT_EVAL = Table("ft_eval", TrainingRow)
 FINETUNE_RUNS = Table("finetune_runs", FinetuneRun, key=("run_id",))
+FINETUNE_LOSSES = Table("finetune_losses", RowLoss)
 EVALUATION_PREDICTIONS = Table("evaluation_predictions", Prediction)
 EVALUATION_METRICS = Table("evaluation_metrics", Metric)
 
@@ -402,9 +430,11 @@ TABLES: tuple[Table[Any], ...] = (
     QA_DATASET_VAL,
     QA_REJECTED,
     QA_SPLIT,
+    QA_REVIEWS,
     FT_TRAINING,
     FT_EVAL,
     FINETUNE_RUNS,
+    FINETUNE_LOSSES,
     EVALUATION_PREDICTIONS,
     EVALUATION_METRICS,
     LEASE_DOCS_TRAIN,

@@ -33,7 +33,6 @@ from finreg_cli.domain.progress import Progress
 from finreg_cli.domain.records import (
     LEASE_DOCS_TRAIN,
     LEASE_DOCS_TRAIN_SYNTH,
-    QA_DATASET,
     FinetuneRun,
     LabelledLease,
     TrainingRow,
@@ -45,7 +44,6 @@ from finreg_cli.llm.base import ReplyCache
 from finreg_cli.stages.base import distinct
 from finreg_cli.stages.extraction import Extraction, extract
 from finreg_cli.stages.tuned_runs import OpenAnswerer
-from finreg_cli.tasks import regulation_qa
 from finreg_cli.tasks.structured_extraction import Reading, most_tokens
 
 TASK_METRIC = "task_f1_strict"
@@ -100,91 +98,21 @@ class TrainingTask(Protocol):
         """The task metric of one model minus another's, paired, on ``ft_eval``; None where the task has none."""
 
 
-def _hold_back(config: Config, groups: Collection[str]) -> frozenset[str]:
+def hold_back(config: Config, groups: Collection[str]) -> frozenset[str]:
     """``finetune.eval_fraction`` of the groups, at least one: chosen by a hash and not by position."""
     wanted = math.ceil(config.finetune.eval_fraction * len(groups))
     chosen = heapq.nsmallest(wanted, groups, key=lambda group: unit_fraction(config.generate.seed, "ft_eval", group))
     return frozenset(chosen)
 
 
-def _sample(config: Config, row_ids: Sequence[str]) -> set[str]:
+def sample(config: Config, row_ids: Sequence[str]) -> set[str]:
     """``finetune.max_rows`` of the rows, the same at every run."""
     most = config.finetune.max_rows
     return set(row_ids if most is None else heapq.nsmallest(most, row_ids, key=sampling_key))
 
 
-def _only_counted(reasons: Counter[str]) -> dict[str, int]:
+def only_counted(reasons: Counter[str]) -> dict[str, int]:
     return {reason: count for reason, count in reasons.items() if count}
-
-
-# --- regulation_qa ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class QuestionTraining:
-    """Question-answer rows of the training split; ``ft_eval`` takes whole articles."""
-
-    config: Config
-    lakehouse: Lakehouse
-
-    has_rounds = False
-    rounds = (0,)
-
-    def training_set(self, round_: int) -> TrainingSet:
-        row_ids, left_out = self._choose_rows()
-        units = self._units(row_ids)
-        if len(units) < 2:
-            raise NothingToDo(
-                f"all training rows come from one unit ({next(iter(units))}), so none can be held back for ft_eval",
-                "add documents, raise finetune.max_rows or lower generate.validation_fraction",
-            )
-        return TrainingSet(lambda: self._rows(row_ids), len(row_ids), left_out, _hold_back(self.config, units))
-
-    def measured(self, model: FinetuneRun) -> dict[str, float]:
-        return {}
-
-    def measure(self, model: FinetuneRun) -> dict[str, float]:
-        return {}
-
-    def gain(self, later: FinetuneRun, earlier: FinetuneRun) -> None:
-        return None
-
-    def _choose_rows(self) -> tuple[set[str], dict[str, int]]:
-        """The ids to train on (a sample of ``max_rows``), and why others stay away."""
-        reasons: Counter[str] = Counter()
-        ids: list[str] = []
-        columns = ["row_id", "retired_at", "outputs_may_train"]
-        for batch in self.lakehouse.read(QA_DATASET, columns, where={"split": "train"}):
-            for row in batch.to_pylist():
-                if row["retired_at"] is not None:
-                    reasons["retired"] += 1
-                elif not row["outputs_may_train"]:
-                    reasons["outputs_may_not_train"] += 1
-                else:
-                    ids.append(row["row_id"])
-        chosen = _sample(self.config, ids)
-        reasons["beyond_max_rows"] = len(ids) - len(chosen)
-        left_out = _only_counted(reasons)
-        if not chosen:
-            raise NothingToDo(
-                f"there are no rows to train on in {self.lakehouse.location(QA_DATASET)} (split train; left out: "
-                f"{left_out or 'none'})",
-                "run 'finreg generate' with the same configuration first; 'finreg status' shows what is there",
-            )
-        return chosen, left_out
-
-    def _units(self, row_ids: set[str]) -> set[str]:
-        units: set[str] = set()
-        where = {"split": "train", "retired_at": None}
-        for batch in self.lakehouse.read(QA_DATASET, ["row_id", "split_unit"], where=where):
-            units |= {row["split_unit"] for row in batch.to_pylist() if row["row_id"] in row_ids}
-        return units
-
-    def _rows(self, row_ids: set[str]) -> Iterator[TrainingRow]:
-        for row in QA_DATASET.records(self.lakehouse.read(QA_DATASET, where={"split": "train", "retired_at": None})):
-            if row.row_id in row_ids:
-                messages = regulation_qa.training_messages(row)
-                yield TrainingRow(messages=messages, row_id=row.row_id, group_key=row.split_unit)
 
 
 # --- structured_extraction -------------------------------------------------------------------------------------------
@@ -219,10 +147,10 @@ class ExtractionTraining:
     def training_set(self, round_: int) -> TrainingSet:
         """The windows of a round; ``left_out`` counts documents, and rows where it says ``beyond_max_rows``."""
         families = self._families()
-        held_back = _hold_back(self.config, families)
+        held_back = hold_back(self.config, families)
         synthetic, reasons = self._usable(round_, families)
         groups = {row.row_id: row.group_key for row in self._rows(synthetic)}
-        chosen = _sample(self.config, list(groups))
+        chosen = sample(self.config, list(groups))
         reasons["beyond_max_rows"] = len(groups) - len(chosen)
         in_eval = sum(groups[row_id] in held_back for row_id in chosen)
         if in_eval in (0, len(chosen)):
@@ -234,7 +162,7 @@ class ExtractionTraining:
         return TrainingSet(
             lambda: (row for row in self._rows(synthetic) if row.row_id in chosen),
             len(chosen),
-            _only_counted(reasons),
+            only_counted(reasons),
             held_back,
         )
 
@@ -311,7 +239,7 @@ class ExtractionTraining:
 
     def _eval_documents(self) -> list[LabelledLease]:
         """The real documents of the families in ``ft_eval``, in the order of their ids."""
-        held_back = _hold_back(self.config, self._families())
+        held_back = hold_back(self.config, self._families())
         read = self.lakehouse.read(LEASE_DOCS_TRAIN, where={"lease_id": sorted(held_back)})
         return sorted(LEASE_DOCS_TRAIN.records(read), key=lambda each: each.lease_id)
 

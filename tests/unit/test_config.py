@@ -159,13 +159,26 @@ def test_the_environment_is_read_with_defaults(write):
     assert config.load(path, environment={"SUB": "pdf"}).source.path == "here/pdf"
 
 
+@pytest.mark.parametrize("measure", ["holdout", "validation_loss", "token_f1"])
+def test_a_model_is_never_selected_by_what_evaluate_measures_on(write, measure):
+    path = write("generate: {method: rules}")
+    with pytest.raises(ConfigError, match=r"finetune\.select_by: one of eval_loss, .* on ft_eval: a model"):
+        config.load(path, [f"finetune.select_by={measure}"])
+
+
+@pytest.mark.parametrize("duration", ["3ep", "500ba", "2_000_000tok"])
+def test_a_duration_counts_epochs_batches_or_tokens(write, duration):
+    loaded = config.load(write("generate: {method: rules}"), [f"finetune.duration={duration}"])
+    assert loaded.finetune.durations == [duration]
+
+
 @pytest.mark.parametrize(
     ("task", "override", "key"),
     [
         ("regulation_qa", "generate.rounds=2", "generate.rounds"),
         ("regulation_qa", "extraction.window_tokens=500", "extraction"),
-        ("regulation_qa", "finetune.select_by=task_metric", "finetune.select_by"),
         ("structured_extraction", "generate.limit=10", "generate.limit"),
+        ("structured_extraction", "finetune.require_review=true", "finetune.require_review"),
         ("structured_extraction", "evaluate.context=[with]", "evaluate.context"),
         ("structured_extraction", "ingest.chunk_tokens=300", "ingest.chunk_tokens"),
     ],

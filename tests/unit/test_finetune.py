@@ -47,7 +47,8 @@ from finreg_cli.llm.base import Answerer
 from finreg_cli.llm.cache import RequestCache
 from finreg_cli.stages.base import Run, StageResult
 from finreg_cli.stages.finetune import finetune
-from finreg_cli.stages.training_tasks import ExtractionTraining, QuestionTraining, TrainingTask
+from finreg_cli.stages.training_questions import QuestionTraining
+from finreg_cli.stages.training_tasks import ExtractionTraining, TrainingTask
 from finreg_cli.tasks.structured_extraction import reading
 from finreg_cli.tracking.mlflow_tracker import MlflowTracker
 from finreg_cli.training import fetched
