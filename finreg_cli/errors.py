@@ -16,7 +16,7 @@ The tree::
     ├── BudgetReached          the next request would overshoot the budget             exit 4
     └── Interrupted            Ctrl-C or SIGTERM                                       exit 130
 
-The exit codes themselves live in ``finreg_cli.cli``, the only place that ends the process.
+The exit codes themselves live in ``finreg_cli.cli.ending``, the only place that ends the process.
 """
 
 from __future__ import annotations
