@@ -36,4 +36,4 @@ def without_notes(text: str) -> str:
 
 def has_mark(text: str) -> bool:
     """Whether a text holds what is probably the mark of a footnote; "10^-6", "m^2" and "x^2" are none."""
-    return _PROBABLE_MARK.search(text) is not None
+    return "^" in text and _PROBABLE_MARK.search(text) is not None

@@ -6,16 +6,20 @@ judge's to say.
 
 from __future__ import annotations
 
+import math
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from finreg_cli.domain.chat_format import ABSTENTION, split_citation
-from finreg_cli.domain.language import foreign
+from finreg_cli.domain.bounds import reversed_bound
+from finreg_cli.domain.chat_format import ABSTENTION, parts_of, split_citation
+from finreg_cli.domain.fit import fits
+from finreg_cli.domain.language import foreign, require
 from finreg_cli.domain.mentions import THAT, THIS, mentions
 from finreg_cli.domain.notes import has_mark, without_notes
 from finreg_cli.domain.records import Chunk, QaRow
@@ -29,6 +33,9 @@ QUOTED_WORDS = 4
 NEAR_DUPLICATE = 0.9
 """Two questions are the same from this similarity of their sorted words on: 1 - edit distance / longer length."""
 
+_remembered = lru_cache(maxsize=2048)
+"""For what is found in a text: rows of one chunk share their context, and a model's row is checked a second time."""
+
 _SPACES = re.compile(r"\s+")
 _WORDS = re.compile(r"\w+")
 # Thousands in groups of three ("1 000 000"), decimals with a comma (the Official Journal) or a point.
@@ -41,10 +48,10 @@ _DATE = re.compile(
 )
 _PERCENTAGE = re.compile(r"(?<![\w.,])(\d+(?:[.,]\d+)?)\s*(?:%|per\s?cent\b)")
 _WRITTEN = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_WRITTEN_NUMBER = re.compile(rf"\b(?:{'|'.join(_WRITTEN)})\b", re.IGNORECASE)
+_WRITTEN_WORDS = frozenset(_WRITTEN)
 _QUOTED = re.compile('“([^“”]+)”|"([^"]+)"')
 _POINTS_OUTSIDE = re.compile(
-    r"\b(?:the (?:given |provided |above )?(?:text|context|passage|excerpt|extract|snippet|chunk)"
+    r"\b(?:the (?:given |provided |above )?(?:text|context(?! of\b)|passage|excerpt|extract|snippet|chunk)"
     r"|(?:mentioned|described|listed|stated|set out|as) above|the following|below:"
     r"|this (?:article|paragraph|point|section|chapter|title|part|annex|regulation|directive|document|subparagraph))\b"
     r"|^(?:what|when|where|how|why|who|which|whom)\b[\w ]{0,30}? (?:must|shall|does|do|is|are|should|may|can)"
@@ -115,6 +122,17 @@ def _question_length(row: QaRow, source: Chunk, language: str) -> str | None:
     return f"{words} words, not {LEAST_QUESTION_WORDS} to {MOST_QUESTION_WORDS}"
 
 
+def _question_figures(row: QaRow, source: Chunk, language: str) -> str | None:
+    """Figures and provisions that the question takes for granted: of the context, or of what it is called."""
+    known = numbers_in(row.context) | numbers_in(" ".join((source.title, row.citation, *source.heading_path)))
+    missing = numbers_in(_NAMED.sub(" ", row.question or "")) - known
+    return f"{_listed(missing)} not in the context" if missing else None
+
+
+_NAMED = re.compile(r"\b(?!Article|Annex|Recital)[A-Z][a-z]+ \d\b")
+"""Names like "Tier 1", which belong to the trade and not to the excerpt."""
+
+
 def _language(row: QaRow, source: Chunk, language: str) -> str | None:
     for name, text in (("question", row.question or ""), ("answer", _answer_text(row))):
         if found := foreign(text, language):
@@ -123,8 +141,15 @@ def _language(row: QaRow, source: Chunk, language: str) -> str | None:
 
 
 def _stands_alone(row: QaRow, source: Chunk, language: str) -> str | None:
-    found = _POINTS_OUTSIDE.search(row.question or "")
-    return f"'{found.group()}' points at something that the question does not name" if found else None
+    if found := _POINTS_OUTSIDE.search(row.question or ""):
+        return f"'{found.group()}' points at something that the question does not name"
+    found = _EXCERPT.search(_answer_text(row))
+    return f"the answer speaks of '{found.group()}', which nobody sees who asks" if found else None
+
+
+_EXCERPT = re.compile(
+    r"\bthe (?:(?:given|provided|above) (?:text|context)|passage|excerpt|extract|snippet)\b", re.IGNORECASE
+)
 
 
 def _abstention(row: QaRow, source: Chunk, language: str) -> str | None:
@@ -142,7 +167,7 @@ def _citation(row: QaRow, source: Chunk, language: str) -> str | None:
         return "the answer ends in no bracketed citation"
     if citation != row.citation:
         return f"the answer cites '{citation}', the row '{row.citation}'"
-    inside = re.match(rf"{re.escape(source.citation)}(?!\w)", citation)
+    inside = citation.startswith(source.citation) and not _WORDS.match(citation, len(source.citation))
     return None if inside else f"'{citation}' lies outside '{source.citation}'"
 
 
@@ -152,32 +177,79 @@ def _answer_length(row: QaRow, source: Chunk, language: str) -> str | None:
 
 
 def _echo(row: QaRow, source: Chunk, language: str) -> str | None:
-    return "the answer is the question" if _letters(_answer_text(row)) == _letters(row.question) else None
+    """Also where the answer only points into its own article: "according to the conditions in paragraph 2"."""
+    own = {_address(place)[0] for place in _ARTICLE.findall(row.citation)}
+    answer = _ARTICLE.sub(lambda found: " " if _address(found[1])[0] in own else found[0], _answer_text(row))
+    said = _words(_INNER_PLACE.sub(" ", answer))
+    named = {word for word in _words(row.citation) if not word.isdigit()}
+    new = said - _words(_ARTICLE.sub(" ", row.question or "")) - named - _POINTING
+    return None if new else "the answer says nothing that the question does not"
+
+
+def _address(place: str) -> list[str]:
+    """``["92", "1"]`` of "92(1)"."""
+    return _WORDS.findall(place)
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORDS.findall(text.lower()))
+
+
+_INNER_PLACE = re.compile(
+    r"\b(?:paragraphs?|points?|subparagraphs?)\s+[\d(][\w()]*(?:,?(?: and| or| to)?(?:,[\w ]{1,20},)?\s+[\d(][\w()]*)*",
+    re.IGNORECASE,
+)
+_POINTING = frozenset(
+    {"according", "accordance", "pursuant", "under", "set", "out", "laid", "down", "mentioned", "referred", "described"}
+    | {"specified", "defined", "listed", "stated", "reference", "references", "conditions", "requirements", "rules"}
+    | {"provisions", "article", "regulation", "act", "the", "a", "an", "in", "of", "to", "by", "as", "for", "with"}
+    | {"on", "and", "or", "is", "are", "be", "shall", "must", "this", "that", "these", "those", "which", "it", "its"}
+    | {"terms", "where", "relevant", "applicable", "apply", "applies", "met", "fulfilled", "satisfied", "following"}
+)
+"""Words of an answer that only says where the answer stands."""
 
 
 def _numbers(row: QaRow, source: Chunk, language: str) -> str | None:
     if not row.answerable:
         return None
-    missing = numbers_in(_answer_text(row)) - numbers_in(row.context)
-    return f"{_listed(missing)} not in the context" if missing else None
+    return _not_in_context(numbers_in, row)
+
+
+def _bounds(row: QaRow, source: Chunk, language: str) -> str | None:
+    found = reversed_bound(row.question or "", _answer_text(row), row.context) if row.answerable else None
+    return f"'{found[0]}' is no {found[1]} in the context, but the other way round" if found else None
 
 
 def _percentages(row: QaRow, source: Chunk, language: str) -> str | None:
-    missing = _percentages_in(_answer_text(row)) - _percentages_in(row.context)
-    return f"{_listed({f'{each} %' for each in missing})} not in the context" if missing else None
+    return _not_in_context(_percentages_in, row)
+
+
+def _periods(row: QaRow, source: Chunk, language: str) -> str | None:
+    """A percentage of another period: where clauses hold all dates of the question, it must stand in one of them."""
+    asked, stated = _dates_in(row.question or ""), _percentages_in(_answer_text(row))
+    if not row.answerable or not asked or not stated:
+        return None
+    clauses = [clause for clause in _CLAUSE_ENDS.split(row.context) if asked <= _dates_in(clause)]
+    known = frozenset[str]().union(*map(_percentages_in, clauses))
+    missing = stated - known if known else known
+    return f"{_listed(missing)} stands for another period than {_listed(asked)}" if missing else None
+
+
+_CLAUSE_ENDS = re.compile(r"\n|;\s")
 
 
 def _dates(row: QaRow, source: Chunk, language: str) -> str | None:
-    missing = _dates_in(_answer_text(row)) - _dates_in(row.context)
-    return f"{_listed(missing)} not in the context" if missing else None
+    return _not_in_context(_dates_in, row)
 
 
 def _references(row: QaRow, source: Chunk, language: str) -> str | None:
-    answer = _answer_text(row)
-    missing = set(_REFERENCE.findall(answer)) - set(_REFERENCE.findall(row.context))
-    # Another number of the context, a percentage or a year, makes no article of it.
-    missing |= {f"{kind} {number}" for kind, number in _provisions_in(answer) - _provisions_in(row.context)}
-    return f"{_listed(missing)} not in the context" if missing else None
+    return _not_in_context(_references_in, row)
+
+
+@_remembered
+def _references_in(text: str) -> frozenset[str]:
+    """``92(1)`` as it is written, and ``article 92`` for what is named: a percentage or a year makes no article."""
+    return frozenset(_REFERENCE.findall(text)) | {f"{kind} {number}" for kind, number in _provisions_in(text)}
 
 
 def _provisions_in(text: str) -> set[tuple[str, str]]:
@@ -200,19 +272,52 @@ def _between(first: str, last: str) -> Iterator[str]:
 
 
 def _quotations(row: QaRow, source: Chunk, language: str) -> str | None:
-    # Without footnotes, too: no mark may stand within a quotation.
-    known = _letters(f"{row.context} {row.question}\n{without_notes(row.context)}")
     for found in _QUOTED.finditer(f"{_answer_text(row)} {row.reasoning or ''}"):
         quotation = found.group(1) or found.group(2)
-        if len(quotation.split()) >= QUOTED_WORDS and _letters(quotation) not in known:
+        if len(quotation.split()) >= QUOTED_WORDS and _letters(quotation) not in _quotable(row):
             return f"'{quotation}' is quoted but not in the context"
     return None
+
+
+def _quotable(row: QaRow) -> str:
+    # Without footnotes, too: no mark may stand within a quotation.
+    return " ".join(_letters(text) for text in (row.context, row.question, without_notes(row.context)))
+
+
+def _one_sided(row: QaRow, source: Chunk, language: str) -> str | None:
+    """Of a row across articles: whether a part gives a word to the answer that neither the other nor the question has.
+
+    The first part must, and one of the others, or the row cites what it does not use.
+    """
+    if row.kind != "cross_article" or not row.answerable:
+        return None
+    first, *others = (_telling_words(part) for part in parts_of(row.context, row.citation))
+    said = _telling_words(_answer_text(row)) - _telling_words(_ARTICLE.sub(" ", row.question or ""))
+    if not said & (first - set().union(*others)):
+        return "the answer takes nothing from the first part of the context"
+    return None if said & (set().union(*others) - first) else "the answer takes nothing but from the first part"
+
+
+_TELLING_LETTERS = 4
+
+
+@_remembered
+def _telling_words(text: str) -> frozenset[str]:
+    return frozenset(word for word in _WORDS.findall(text.lower()) if len(word) >= _TELLING_LETTERS or word.isdigit())
 
 
 def _formula(row: QaRow, source: Chunk, language: str) -> str | None:
     if source.has_formula and row.answerable and numbers_in(_answer_text(row)):
         return "a numeric answer from a chunk whose formulas did not survive the PDF"
     return None
+
+
+def _kind(row: QaRow, source: Chunk, language: str) -> str | None:
+    """Whether the answer to a question on a figure or a time holds one, as far as English words tell."""
+    if row.kind not in ("threshold", "deadline") or not row.answerable or require(language) != "en":
+        return None
+    asked = "figure" if row.kind == "threshold" else "time"
+    return None if fits(row.kind, _answer_text(row)) else f"the answer of a {row.kind} row holds no {asked}"
 
 
 def _footnote_mark(row: QaRow, source: Chunk, language: str) -> str | None:
@@ -229,15 +334,20 @@ _FILTERS: dict[str, Callable[[QaRow, Chunk, str], str | None]] = {
     "question_form": _question_form,
     "question_length": _question_length,
     "stands_alone": _stands_alone,
+    "question_figures": _question_figures,
     "abstention": _abstention,
     "citation": _citation,
     "answer_length": _answer_length,
     "echo": _echo,
     "numbers": _numbers,
     "percentages": _percentages,
+    "bounds": _bounds,
     "dates": _dates,
+    "periods": _periods,
     "references": _references,
     "quotations": _quotations,
+    "one_sided": _one_sided,
+    "kind": _kind,
     "formula": _formula,
     "footnote_mark": _footnote_mark,
     "language": _language,
@@ -245,25 +355,39 @@ _FILTERS: dict[str, Callable[[QaRow, Chunk, str], str | None]] = {
 FILTERS = tuple(_FILTERS)
 """The names of the filters, in the order in which they are applied."""
 
-_OF_THE_QUESTION = ("question_empty", "question_form", "question_length", "stands_alone", "footnote_mark", "language")
+_OF_THE_QUESTION = (
+    *("question_empty", "question_form", "question_length", "stands_alone", "question_figures"),
+    *("footnote_mark", "language"),
+)
 """Those that need no answer."""
 
 
-def numbers_in(text: str) -> set[str]:
+def _not_in_context(find: Callable[[str], frozenset[str]], row: QaRow) -> str | None:
+    stated = find(_answer_text(row))
+    missing = stated - find(row.context) if stated else stated
+    return f"{_listed(missing)} not in the context" if missing else None
+
+
+@_remembered
+def numbers_in(text: str) -> frozenset[str]:
     """The numbers of a text in one spelling: ``4,5`` as ``4.5``, ``1 000 000`` as ``1000000``, ``three`` as ``3``."""
     digits = {re.sub(r"[ \u00a0]", "", number).replace(",", ".") for number in _NUMBER.findall(text)}
-    written = {str(_WRITTEN.index(word.lower()) + 2) for word in _WRITTEN_NUMBER.findall(text)}
-    return digits | written
+    written = {str(_WRITTEN.index(word) + 2) for word in _WRITTEN_WORDS.intersection(_WORDS.findall(text.lower()))}
+    return frozenset(digits | written)
 
 
-def _percentages_in(text: str) -> set[str]:
-    return {number.replace(",", ".") for number in _PERCENTAGE.findall(text)}
+@_remembered
+def _percentages_in(text: str) -> frozenset[str]:
+    return frozenset(f"{number.replace(',', '.')} %" for number in _PERCENTAGE.findall(text))
 
 
-def _dates_in(text: str) -> set[str]:
+@_remembered
+def _dates_in(text: str) -> frozenset[str]:
     """The whole dates of a text in one spelling, ``31 December 2014``, however they are written in English."""
     found = (each.groupdict() for each in _DATE.finditer(_plain(text)))
-    return {" ".join(each[f"{part}1"] or each[f"{part}2"] for part in ("day", "month", "year")) for each in found}
+    return frozenset(
+        " ".join(each[f"{part}1"] or each[f"{part}2"] for part in ("day", "month", "year")) for each in found
+    )
 
 
 def _answer_text(row: QaRow) -> str:
@@ -274,11 +398,12 @@ def _plain(text: str) -> str:
     return _SPACES.sub(" ", text)
 
 
+@_remembered
 def _letters(text: str | None) -> str:
     return " ".join(_WORDS.findall((text or "").lower()))
 
 
-def _listed(values: set[str]) -> str:
+def _listed(values: Iterable[str]) -> str:
     return ", ".join(f"'{value}'" for value in sorted(values))
 
 
@@ -313,6 +438,36 @@ def _fingerprint(question: str) -> _Fingerprint:
     return _Fingerprint(articles, frozenset(terms | numbers_in(rest)), " ".join(words))
 
 
+COSMETIC_LETTERS = 4
+"""Two texts say the same as long as no more letters of their words differ: an ending, a plural."""
+
+_TURNING = frozenset(
+    {"no", "not", "never", "none", "neither", "nor", "without", "unless", "except", "only", "if", "and", "or", "all"}
+    | {"any", "each", "both", "may", "must", "can", "cannot", "before", "after", "above", "below", "over", "under"}
+    | {"more", "less", "least", "most", "fewer", "minimum", "maximum", "higher", "lower", "greater"}
+)
+"""Short words that turn the sense of a sentence."""
+
+
+def unchanged(draft: str, final: str) -> bool:
+    """Whether a text came back with its words touched up at most: nothing in it is mended.
+
+    The very same articles, numbers, quoted terms and `_TURNING` words, and of the other words, in any order, no more
+    than `COSMETIC_LETTERS` that differ. Articles and prepositions do not count ("the minimum", "minimum").
+    """
+    before, after = _fingerprint(draft), _fingerprint(final)
+    if (before.articles, before.marks) != (after.articles, after.marks):
+        return False
+    if _turns(draft) != _turns(final):
+        return False
+    return Levenshtein.distance(before.words, after.words, score_cutoff=COSMETIC_LETTERS) <= COSMETIC_LETTERS
+
+
+def _turns(text: str) -> Counter[str]:
+    words = (_SAME_WORD.get(word, word) for word in _WORDS.findall(text.lower()))
+    return Counter(word for word in words if word in _TURNING)
+
+
 class NearDuplicates:
     """The questions seen so far, to find the one that a new question nearly repeats.
 
@@ -322,23 +477,38 @@ class NearDuplicates:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[frozenset[str], dict[frozenset[str], dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+        self._seen: dict[frozenset[str], dict[frozenset[str], dict[int, dict[str, str]]]] = {}
+        """Marks, articles, length of the words -> row_id -> words: similar texts are about as long."""
 
     def add(self, row_id: str, question: str) -> None:
         seen = _fingerprint(question)
-        self._seen[seen.marks][seen.articles][row_id] = seen.words
+        of_articles = self._seen.setdefault(seen.marks, {}).setdefault(seen.articles, {})
+        of_articles.setdefault(len(seen.words), {})[row_id] = seen.words
+
+    def discard(self, row_id: str, question: str) -> None:
+        """Forgets a question that was added and stands no more."""
+        seen = _fingerprint(question)
+        del self._seen[seen.marks][seen.articles][len(seen.words)][row_id]
 
     def near(self, question: str) -> str | None:
         """The row_id of the most similar question, where one is similar enough."""
         asked = _fingerprint(question)
-        groups = self._seen.get(asked.marks, {})
         best: tuple[float, str] | None = None
-        for articles, questions in groups.items():
-            if articles and asked.articles and articles != asked.articles:
-                continue
+        for questions in self._about_as_long(asked):
             found = process.extractOne(
                 asked.words, questions, scorer=Levenshtein.normalized_similarity, score_cutoff=NEAR_DUPLICATE
             )
             if found is not None and (best is None or found[1] > best[0]):
                 best = (found[1], found[2])
         return best[1] if best else None
+
+    def _about_as_long(self, asked: _Fingerprint) -> Iterator[dict[str, str]]:
+        """Row_id -> words of the questions that may be near."""
+        length = len(asked.words)
+        shortest, longest = math.floor(length * NEAR_DUPLICATE), math.ceil(length / NEAR_DUPLICATE)
+        groups = self._seen.get(asked.marks, {})
+        comparable = (asked.articles, frozenset[str]()) if asked.articles else tuple(groups)
+        for by_length in (groups[articles] for articles in comparable if articles in groups):
+            for each in range(shortest, longest + 1):
+                if each in by_length:
+                    yield by_length[each]

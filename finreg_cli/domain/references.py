@@ -252,7 +252,7 @@ class _Places:
 
     def is_own(self, act: str) -> bool:
         """Whether an act is the document itself, by its short name or its number."""
-        return act == self._identity.short_name or self._identity.work_id in (_celex(act), _CELEX_OF.get(act))
+        return same_act(act, self._identity.short_name, self._identity.work_id)
 
     def find(self, chunk: Chunk, mention: Mention) -> list[int]:
         """The positions of the chunks that a mention of one range leads to; empty where the document has no place."""
@@ -373,6 +373,11 @@ _CELEX_OF = {name: celex for celex, name in WELL_KNOWN_ACTS.items()}
 _ACT_NUMBER = re.compile(
     r"(?P<kind>Regulation|Directive|Decision) \D*?(?P<no>No )?(?P<first>\d{1,4})/(?P<second>\d{1,4})"
 )
+
+
+def same_act(cited: str, short_name: str, work_id: str) -> bool:
+    """Whether an act as a text cites it, "CRR" or "Regulation (EU) No 575/2013", is the one with this name and id."""
+    return cited == short_name or work_id in (_celex(cited), _CELEX_OF.get(cited))
 
 
 def _celex(act: str) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from finreg_cli.domain.questions import Questions
 from finreg_cli.domain.records import Chunk, GeneratedLease, LabelledLease, Message, QaRow
 
 Work = TypeVar("Work", contravariant=True)
@@ -122,8 +123,18 @@ class Writer(Protocol[Work, Made]):
     def usage(self) -> dict[str, Usage]: ...
 
 
-RowWriter = Writer[Assignment, Written]
-"""Writes question-answer rows (`llm.chains`)."""
+class RowWriter(Writer[Assignment, Written], Protocol):
+    """Writes question-answer rows (`llm.chains`)."""
+
+    def write(self, work: Iterable[Assignment], questions: Questions | None = None) -> Generator[Written, None, None]:
+        """As `Writer.write`.
+
+        Args:
+            questions: those that stand. A row whose question nearly repeats one of them, or one of a row under way that
+                is kept, is rejected before its answer is paid for; the questions of the rows that are kept join them.
+                Nobody else may use it until the generator has ended.
+        """
+
 
 DocumentWriter = Writer[Commission, Synthesised]
 """Writes synthetic labels and documents (`llm.synthesis`)."""

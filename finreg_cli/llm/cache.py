@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,19 @@ CREATE TABLE IF NOT EXISTS replies (
 ) WITHOUT ROWID
 """
 _SECONDS_FOR_A_LOCK = 60.0
+_PAGE_BYTES = 4096
+_PAGES_BESIDE_THE_TEXT = 3
+_PAGES_PER_CHECKPOINT = 12_000
+"""About 50 MB of the log, which holds what was stored since the last one."""
 
 
 class RequestCache:
     """Implements `llm.base.ReplyCache` in one SQLite file, ``<state>/requests.sqlite``.
 
-    The write-ahead log makes every stored reply survive the process (a power cut may lose the last ones). The file
-    holds hashes and replies only: no prompt, no header, no key. It may be used from any thread. The file is made with
-    the first reply that is stored, so that a dry run leaves nothing behind.
+    The write-ahead log makes every stored reply survive the process (a power cut may lose the last ones). It is moved
+    into the file on a thread of its own, because that waits for the disk, and no request should. The file holds hashes
+    and replies only: no prompt, no header, no key. It may be used from any thread. It is made with the first reply that
+    is stored, so that a dry run leaves nothing behind.
 
     Raises:
         WarehouseError: the file can't be created, read or written, from every method.
@@ -41,6 +47,8 @@ class RequestCache:
         self._path = path
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._pages_in_log = 0
+        self._checkpoint: threading.Thread | None = None
 
     def get(self, key: str) -> Reply | None:
         found = self._first(
@@ -61,10 +69,15 @@ class RequestCache:
                 self._connected().execute(
                     "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", (*values, datetime.now(UTC).isoformat())
                 )
+                self._pages_in_log += _PAGES_BESIDE_THE_TEXT + len(reply.text) // _PAGE_BYTES
+                if self._pages_in_log >= _PAGES_PER_CHECKPOINT:
+                    self._begin_checkpoint()
         except (OSError, sqlite3.Error) as error:
             raise self._translated(error) from error
 
     def close(self) -> None:
+        if self._checkpoint is not None:
+            self._checkpoint.join()
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -91,12 +104,31 @@ class RequestCache:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA wal_autocheckpoint = 0")  # see `_move_log`
                 connection.execute(_CREATE)
             except sqlite3.Error:
                 connection.close()
                 raise
             self._connection = connection
         return self._connection
+
+    def _begin_checkpoint(self) -> None:
+        """Under the lock."""
+        if self._checkpoint is None or not self._checkpoint.is_alive():
+            self._pages_in_log = 0
+            self._checkpoint = threading.Thread(target=self._move_log, name="finreg-checkpoint", daemon=True)
+            self._checkpoint.start()
+
+    def _move_log(self) -> None:
+        """Moves the log into the file, most of it while others go on storing.
+
+        The log begins anew only where it was moved to its last page, so the rest is moved while nobody stores. What
+        goes wrong here loses nothing: the log stays, and the next one or the last to close the file moves it.
+        """
+        with suppress(sqlite3.Error), closing(sqlite3.connect(self._path, timeout=_SECONDS_FOR_A_LOCK)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            with self._lock:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def __enter__(self) -> RequestCache:
         return self

@@ -7,7 +7,8 @@ Every step is a LangChain runnable (prompt | structured model), every text is ke
 drafts, so a bad draft may become a good row. But *not checked is never passed*: a row stands only with a judge's
 verdict on exactly its words. Where the drafts were found good and came back unchanged, they have it, after six
 requests; otherwise ``groundedness`` is asked, the seventh, which sees the source, the question and the final answer.
-Before it, and before an answer is drafted to a question, the mechanical filters spare what no judge could save.
+Before it, and before an answer is drafted to a question, the mechanical filters spare what no judge could save, and a
+question that nearly repeats another one is dropped: four of the seven requests are for its answer.
 
 The final verdict is kept in ``answer_judgement``, under the key ``final`` beside the verdict on the draft.
 """
@@ -22,6 +23,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -31,6 +33,7 @@ from finreg_cli.domain import quality
 from finreg_cli.domain.chat_format import ABSTENTION, split_citation, with_citation
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.language import require
+from finreg_cli.domain.questions import Questions
 from finreg_cli.domain.records import Chunk, QaRow
 from finreg_cli.llm import prompts as prompt_files
 from finreg_cli.llm.asking import ConfiguredEndpoints, RowRejected, StructuredModel
@@ -85,7 +88,9 @@ STEPS: tuple[Step[Output], ...] = (
 GROUNDEDNESS = Step("groundedness", "judge", FinalVerdict, {})
 
 CHECK = "check"
-"""The stage of a row that a mechanical filter has dropped; the other stages are the names of the steps."""
+DUPLICATE = "duplicate"
+"""The stages of rows that a mechanical filter has dropped, or for a question that is there already; the other stages
+are the names of the steps."""
 
 _FINAL_REASONS = {
     "question_stands_alone": "question_not_alone",
@@ -100,13 +105,26 @@ class Chain:
 
     Args:
         audience, language: parameters of the prompts; the filters hold the rows to the language.
+        questions: those that stand; None to let questions repeat each other.
+        is_planning: the askers only count (`estimating.Planner`), and give texts of which no filter can say anything.
     """
 
-    def __init__(self, prompts: Prompts, askers: Mapping[Role, Asker], audience: str, language: str) -> None:
+    def __init__(
+        self,
+        prompts: Prompts,
+        askers: Mapping[Role, Asker],
+        audience: str,
+        language: str,
+        questions: Questions | None = None,
+        *,
+        is_planning: bool = False,
+    ) -> None:
         repair = prompts.template("repair")
         self._kinds = prompts.kinds
         self._audience = audience
         self._language = language
+        self._claims = _Claims(questions) if questions is not None else None
+        self._is_planning = is_planning
         self._runnables: dict[str, Runnable[Mapping[str, Any], Output]] = {
             step.name: prompts.template(step.name) | StructuredModel(askers[step.role], form(step.output), repair)
             for step in (*STEPS, GROUNDEDNESS)
@@ -119,10 +137,15 @@ class Chain:
             BudgetReached, EndpointError: see `runner.Asker`.
         """
         under_way = _UnderWay(assignment.blank, assignment.chunk)
+        stands = False
         try:
             await self._write(under_way)
+            stands = True
         except RowRejected as rejected:
             return Written(under_way.row, under_way.stage, str(rejected))
+        finally:
+            if self._claims:
+                self._claims.settle(under_way.row, stands)
         return Written(under_way.row)
 
     async def _write(self, written: _UnderWay) -> None:
@@ -130,10 +153,9 @@ class Chain:
             written.row = step.fill(written.row, await self._ask(step, written))
             _stop_refused(step, written.row)
             _stop_unmended(step, written.row)
-            if step.name == "question_improve" and not _is_planned(written.row.question):
-                written.check(quality.check_question, self._language)
-        planned = _is_planned(written.row.question) or _is_planned(written.row.answer)
-        if not planned:
+            if step.name == "question_improve" and not self._is_planned(written.row.question):
+                await self._check_question(written)
+        if not (self._is_planned(written.row.question) or self._is_planned(written.row.answer)):
             written.row = dataclasses.replace(written.row, answer=_final_answer(written.row))
             written.check(quality.check, self._language)
             if _has_been_judged(written.row):
@@ -141,6 +163,17 @@ class Chain:
         verdict = await self._ask(GROUNDEDNESS, written)
         written.row = _with_final(written.row, verdict)
         _stop_unsound(verdict)
+
+    async def _check_question(self, written: _UnderWay) -> None:
+        """Raises RowRejected for a question that no answer need be paid for."""
+        written.check(quality.check_question, self._language)
+        if self._claims:
+            written.stage = DUPLICATE
+            await self._claims.claim(written.row)
+
+    def _is_planned(self, text: str | None) -> bool:
+        """Whether a text stands for one that an estimate counts."""
+        return self._is_planning and set(text or "") == {FILLER}
 
     async def _ask(self, step: Step[Asked], written: _UnderWay) -> Asked:
         written.stage = step.name
@@ -154,6 +187,7 @@ class Chain:
         written = {column: getattr(row, column) for step in STEPS for column in step.columns}
         return written | {
             "regulation": chunk.title,
+            "act": _act(row.citation),
             "audience": self._audience,
             "language": self._language,
             "context": row.context,
@@ -179,6 +213,37 @@ class _UnderWay:
             raise RowRejected(reason)
 
 
+class _Claims:
+    """The questions that stand, and those of the rows under way, of which nobody knows yet whether they will.
+
+    A row whose question nearly repeats that of a row under way waits for its outcome, and goes on if that is dropped.
+    A row that has claimed its question waits for nobody, so there is always one that gets on.
+    """
+
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+        self._open: dict[str, asyncio.Event] = {}
+
+    async def claim(self, row: QaRow) -> None:
+        """Raises RowRejected where the question is there already."""
+        question = row.question or ""
+        while (other := self._questions.near(question)) is not None:
+            if other not in self._open:
+                raise RowRejected(self._questions.refusal(other, row.split))
+            await self._open[other].wait()
+        self._questions.add(row.row_id, question, row.split)
+        self._open[row.row_id] = asyncio.Event()
+
+    def settle(self, row: QaRow, stands: bool) -> None:
+        """Lets go on what waits for the row; its question is free again if it does not stand."""
+        settled = self._open.pop(row.row_id, None)
+        if settled is None:
+            return
+        if not stands:
+            self._questions.discard(row.row_id, row.question or "")
+        settled.set()
+
+
 NO_QUESTION = "none"
 """What ``question_draft`` gives where a chunk holds nothing of the kind that is asked for."""
 
@@ -190,7 +255,7 @@ def _stop_refused(step: Step[Output], row: QaRow) -> None:
 
 
 def _stop_unmended(step: Step[Output], row: QaRow) -> None:
-    """Ends a row whose draft was judged bad and came back as it was."""
+    """Ends a row whose draft was judged bad and came back as it was, touched up at most (`quality.unchanged`)."""
     if step.name == "question_improve":
         verdict, key, draft, final = row.question_judgement, "acceptable", row.initial_question, row.question
     elif step.name == "answer_improve":
@@ -198,7 +263,7 @@ def _stop_unmended(step: Step[Output], row: QaRow) -> None:
     else:
         return
     judged = json.loads(verdict or "{}")
-    if judged[key] is not True and _words(draft).casefold() == _words(final).casefold():
+    if judged[key] is not True and quality.unchanged(draft or "", final or ""):
         raise RowRejected(f"not_{key}: the draft was judged bad and came back unchanged: {judged['reasons']}")
 
 
@@ -227,9 +292,12 @@ def _with_final(row: QaRow, verdict: FinalVerdict) -> QaRow:
     return dataclasses.replace(row, answer_judgement=_as_json(judged))
 
 
-def _is_planned(text: str | None) -> bool:
-    """Whether a text stands for one of an estimate (`estimating.Planner`), of which no filter can say anything."""
-    return bool(text) and set(text or "") == {FILLER}
+def _act(citation: str) -> str:
+    """What opens a citation: ``CRR`` of "CRR Article 92(1)"; all of it where no provision follows."""
+    return _PROVISION.split(citation, maxsplit=1)[0]
+
+
+_PROVISION = re.compile(r" (?:Article|Annex|[Rr]ecital|Part|Title|Chapter|[Ss]ection|[Pp]aragraph|[Pp]oint)s?\b")
 
 
 def _as_json(value: Mapping[str, Any]) -> str:
@@ -312,8 +380,8 @@ class ChainWriter:
         """By ``generator`` and ``judge``; a request that was tried again counts each time."""
         return self._endpoints.usage
 
-    def write(self, work: Iterable[Assignment]) -> Generator[Written, None, None]:
-        return run_all(self._opened, work, self._endpoints.in_flight)
+    def write(self, work: Iterable[Assignment], questions: Questions | None = None) -> Generator[Written, None, None]:
+        return run_all(partial(self._opened, questions), work, self._endpoints.in_flight)
 
     def estimate(self, work: Iterable[Assignment]) -> Estimate:
         """The requests that are not in the cache, from the real prompts, with every reply as long as it may be.
@@ -321,19 +389,19 @@ class ChainWriter:
         Repairs and retries come on top, and rows that are dropped on the way take less.
         """
         planners = self._endpoints.planners()
-        chain = self._chain(planners)
+        chain = self._chain(planners, None, is_planning=True)
         asyncio.run(_write_all(chain, work))
         return estimated(planners, self._expectation)
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[Callable[[Assignment], Any]]:
+    async def _opened(self, questions: Questions | None) -> AsyncIterator[Callable[[Assignment], Any]]:
         async with self._endpoints.opened() as askers:
-            yield self._chain(askers).write
+            yield self._chain(askers, questions).write
 
-    def _chain(self, askers: Mapping[str, Asker]) -> Chain:
+    def _chain(self, askers: Mapping[str, Asker], questions: Questions | None, *, is_planning: bool = False) -> Chain:
         judge = askers.get("judge", askers["generator"])
         by_role: dict[Role, Asker] = {"generator": askers["generator"], "judge": judge}
-        return Chain(self._prompts, by_role, self._audience, self._language)
+        return Chain(self._prompts, by_role, self._audience, self._language, questions, is_planning=is_planning)
 
 
 async def _write_all(chain: Chain, assignments: Iterable[Assignment]) -> None:

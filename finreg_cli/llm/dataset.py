@@ -19,9 +19,11 @@ from langchain_core.messages import BaseMessage
 from langsmith.run_helpers import tracing_context
 
 from finreg_cli.config import Generate, Kind
+from finreg_cli.domain.fit import fits
 from finreg_cli.domain.identity import chunk_id, content_hash, document_id
 from finreg_cli.domain.language import require
-from finreg_cli.domain.quality import NearDuplicates, check_blank
+from finreg_cli.domain.quality import check_blank
+from finreg_cli.domain.questions import Questions
 from finreg_cli.domain.records import Chunk
 from finreg_cli.errors import EndpointError
 from finreg_cli.llm import prompts as prompt_files
@@ -58,7 +60,8 @@ def build_instruction_eval_dataset(
     Args:
         chunks: chunks of finreg, LangChain documents (``metadata["citation"]`` is used where it is there), or texts.
         llm: writes, and judges where there is no ``judge``. Its own retries and limits apply.
-        kinds: taken in turn. ``cross_article`` is left out where a chunk refers to none of the others.
+        kinds: taken in turn, those before others that a chunk holds something of: no threshold where no figure stands
+            (`domain.fit`). ``cross_article`` is left out where a chunk refers to none of the others.
         rows_per_chunk: rows from each chunk.
         regulation: the name for chunks that bring no title.
         audience, language: parameters of the prompts; the rows are held to the language.
@@ -87,10 +90,7 @@ def build_instruction_eval_dataset(
     ]
     with tracing_context(enabled=False):  # a variable of the environment would send every request to a service
         written = _write(proposed, loaded, llm, judge or llm, audience, language, max_concurrency)
-    return [
-        {**dataclasses.asdict(each.row), "stage": each.stage, "reason": each.reason}
-        for each in _without_doubles(written)
-    ]
+    return [{**dataclasses.asdict(each.row), "stage": each.stage, "reason": each.reason} for each in written]
 
 
 def _turns(
@@ -102,13 +102,11 @@ def _turns(
     for chunk in sources:
         referenced = (known.get((chunk.document_id, each)) for each in chunk.references)
         crossing = across(chunk, [each for each in referenced if each is not None])
+        possible = [kind for kind in kinds if crossing or kind != CROSS_ARTICLE]
+        fitting = [kind for kind in possible if fits(kind, chunk.text)] or possible
         samples: dict[Kind, int] = {}
-        for _ in range(rows_per_chunk):
-            kind = next(turn)
-            if kind == CROSS_ARTICLE and not crossing:
-                kind = next((each for each in (next(turn) for _ in kinds) if each != CROSS_ARTICLE), kind)
-            if kind == CROSS_ARTICLE and not crossing:
-                break  # nothing else is wanted
+        for _ in range(rows_per_chunk if fitting else 0):
+            kind = next(each for each in turn if each in fitting)
             samples[kind] = samples.get(kind, -1) + 1
             yield crossing if kind == CROSS_ARTICLE else [chunk], kind, samples[kind]
 
@@ -132,6 +130,7 @@ def _write(
         if reason := each.refusal or check_blank(each.row, each.source):
             done[number] = Written(each.row, CHECK, reason)
     work = [(number, Assignment(each.row, each.source)) for number, each in enumerate(proposed) if number not in done]
+    work.sort(key=lambda numbered: numbered[1].blank.split != "validation")  # of two alike a training row should go
     asked: list[_AnyModel] = []
 
     @asynccontextmanager
@@ -139,7 +138,7 @@ def _write(
         with ThreadPoolExecutor(max_concurrency) as threads:
             asked.extend((_AnyModel(llm, threads), _AnyModel(judge, threads)))
             askers: dict[Role, Asker] = {"generator": asked[0], "judge": asked[1]}
-            chain = Chain(prompts, askers, audience, language)
+            chain = Chain(prompts, askers, audience, language, Questions())
 
             async def write(numbered: tuple[int, Assignment]) -> tuple[int, Written]:
                 number, assignment = numbered
@@ -152,25 +151,6 @@ def _write(
     if failed and not any(each.succeeded for each in asked):
         raise EndpointError(f"the model answered no request: {failed}", "check its name, key and address")
     return [done[number] for number in range(len(proposed))]
-
-
-def _without_doubles(written: Iterable[Written]) -> list[Written]:
-    """The rows, a question that nearly repeats another one rejected; validation rows stand first."""
-    rows = list(written)
-    questions, splits = NearDuplicates(), dict[str, str]()
-    for number in sorted(range(len(rows)), key=lambda each: (rows[each].row.split != "validation", each)):
-        each = rows[number]
-        if each.reason is not None:
-            continue
-        other = questions.near(each.row.question or "")
-        if other is None:
-            questions.add(each.row.row_id, each.row.question or "")
-            splits[each.row.row_id] = each.row.split
-        else:
-            crosses = each.row.split == "train" and splits[other] == "validation"
-            reason = f"{'near_validation' if crosses else 'near_duplicate'}: {other}"
-            rows[number] = Written(each.row, "duplicate", reason)
-    return rows
 
 
 class _AnyModel:

@@ -41,7 +41,7 @@ class XllamacppAnswerer:
             raise ModelMissing(f"there is no GGUF file {gguf}", "finreg models pull")
         self._gguf = gguf
         self._context_length = context_length
-        self._workers = workers or min(cores(), _MOST_WORKERS)
+        self._workers = workers or usual_workers()
         self._identity: str | None = None
         self._idle: SimpleQueue[Any] = SimpleQueue()
 
@@ -108,6 +108,11 @@ class XllamacppAnswerer:
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usual_workers() -> int:
+    """How many prompts are computed at a time, each on its share of the cores."""
+    return min(cores(), _MOST_WORKERS)
 
 
 def _open(gguf: Path, context_length: int | None, threads: int) -> Any:

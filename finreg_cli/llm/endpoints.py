@@ -218,6 +218,8 @@ class OpenAIEndpoint:
         return self._transport
 
     async def _headers(self) -> Mapping[str, str]:
+        if isinstance(self._route, KeyedRoute):  # it waits for nothing, and most requests go this way
+            return await self._route.headers()
         seconds = self._endpoint.timeout
         try:
             async with asyncio.timeout(seconds):

@@ -50,8 +50,8 @@ class Expectation:
         mean = self.mean_reply()
         replies = f"as long as those so far, {mean:.0f} tokens" if mean else f"of {USUAL_REPLY_TOKENS} tokens"
         return (
-            "the estimate is a ceiling, one token for each byte of a prompt and every reply as long as max_tokens; "
-            f"expected are the prompts as a tokenizer counts them, and replies {replies}; "
+            f"expected are the prompts as a tokenizer counts them, and replies {replies}; at most is a ceiling, one "
+            "token for each byte of a prompt and every reply as long as max_tokens; "
             "rows that are dropped on the way take less, retries and repairs more"
         )
 

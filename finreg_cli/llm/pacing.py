@@ -16,8 +16,7 @@ import asyncio
 import heapq
 import math
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import count
@@ -185,17 +184,9 @@ class Pace:
         self._longest_pause = longest_pause
         self._alarm: asyncio.TimerHandle | None = None
 
-    @asynccontextmanager
-    async def turn(self, tokens: int) -> AsyncIterator[Turn]:
+    def turn(self, tokens: int) -> AbstractAsyncContextManager[Turn]:
         """Waits for the right to send a request of at most so many tokens, input and output together."""
-        turn = await self._admitted(tokens)
-        try:
-            yield turn
-        finally:
-            self.in_flight.now -= 1
-            if not turn.was_sent:
-                self._give_back(turn)
-            self._admit()
+        return _Waiting(self, tokens)
 
     async def _admitted(self, tokens: int) -> Turn:
         loop = asyncio.get_running_loop()
@@ -212,6 +203,12 @@ class Pace:
                 self._give_back(future.result())
                 self._admit()
             raise
+
+    def _end(self, turn: Turn) -> None:
+        self.in_flight.now -= 1
+        if not turn.was_sent:
+            self._give_back(turn)
+        self._admit()
 
     def _admit(self) -> None:
         """Lets those go that may; sets an alarm for the first that only has to wait for the time."""
@@ -280,3 +277,18 @@ class Pace:
                 retry_after = min(self._first_pause * 2.0 ** (self.refused_alone - 1), self._longest_pause)
         if retry_after is not None:
             self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + retry_after)
+
+
+class _Waiting(AbstractAsyncContextManager[Turn]):
+    """Waits for a turn and ends it. A decorated generator took a twentieth of the processor time of a request."""
+
+    def __init__(self, pace: Pace, tokens: int) -> None:
+        self._pace = pace
+        self._tokens = tokens
+
+    async def __aenter__(self) -> Turn:
+        self._turn = await self._pace._admitted(self._tokens)
+        return self._turn
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pace._end(self._turn)

@@ -50,7 +50,10 @@ _REPAIR = ("problem", "keys")
 
 PROMPT_SETS: Mapping[Task, PromptSet] = {
     "regulation_qa": PromptSet(
-        always=("regulation", "audience", "language", "context", "citation", "kind", "kind_description", "abstention"),
+        always=(
+            *("regulation", "act", "audience", "language"),
+            *("context", "citation", "kind", "kind_description", "abstention"),
+        ),
         by_step={
             "question_draft": ("initial_question",),
             "question_judgement": ("question_judgement",),

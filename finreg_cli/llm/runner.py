@@ -7,12 +7,14 @@ reserves in the budget before it sends, and retries what is transient only.
 from __future__ import annotations
 
 import asyncio
+import gc
 import queue
 import random
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -96,11 +98,18 @@ def most_input_tokens(messages: Messages, schema: Mapping[str, Any] | None = Non
 def plain(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
     """Messages as roles and text, as they are sent and counted, and for the cache's key."""
     roles = {"human": "user", "ai": "assistant"}
-    return [{"role": roles.get(each.type, each.type), "content": str(each.text)} for each in messages]
+    return [{"role": roles.get(each.type, each.type), "content": _text(each)} for each in messages]
+
+
+def _text(message: BaseMessage) -> str:
+    return message.content if isinstance(message.content, str) else str(message.text)
 
 
 class Client:
     """One endpoint of the configuration, metered: implements `Asker`.
+
+    Equal requests that are under way at the same time are sent once: the others wait for its reply, and count as
+    answered from the cache. If there is none, each of them asks for itself, so that one bad reply touches no other row.
 
     Until the first request has succeeded they go one by one, so that a refused key or an unknown model costs one
     request and an unknown parameter is learned once.
@@ -132,6 +141,7 @@ class Client:
             retry.first_delay,
             retry.longest_delay,
         )
+        self._under_way: dict[str, asyncio.Future[Reply | None]] = {}
         self._pilot = asyncio.Lock()
         self._successes = 0
         self._given_up_in_a_row = 0
@@ -140,12 +150,31 @@ class Client:
     async def ask(self, messages: Sequence[BaseMessage], schema: NamedSchema | None, sample: int) -> Reply:
         sent = plain(messages)
         key = request_key(self._endpoint, sent, schema, sample)
-        cached = self._cache.get(key)
-        if cached is not None:
+        found = await self._reply_under_way(key) or self._cache.get(key)
+        if found is not None:
             self._usage.cached += 1
-            return cached
-        reply = await self._first_alone(sent, schema)
-        self._cache.put(key, reply)
+            return found
+        return await self._pay(key, sent, schema)
+
+    async def _reply_under_way(self, key: str) -> Reply | None:
+        """The reply to an equal request; None where nobody asks for it now."""
+        while (other := self._under_way.get(key)) is not None:
+            # Shielded: who gives up waiting must not take the reply from the others.
+            if (reply := await asyncio.shield(other)) is not None:
+                return reply
+        return None
+
+    async def _pay(self, key: str, messages: Messages, schema: NamedSchema | None) -> Reply:
+        """Asks the endpoint, and stores the reply before anybody sees it."""
+        under_way = self._under_way[key] = asyncio.get_running_loop().create_future()
+        stored = None
+        try:
+            reply = await self._first_alone(messages, schema)
+            self._cache.put(key, reply)
+            stored = reply
+        finally:  # also when it is cancelled
+            del self._under_way[key]
+            under_way.set_result(stored)
         return reply
 
     async def close(self) -> None:
@@ -288,31 +317,33 @@ def run_all(
         opening: opens the worker, in its loop.
         items: may be endless.
         in_flight: requests that the worker sends at a time. Up to twice as many items are under way, so that there is
-            always one that wants to send: an item that is between two of its requests leaves no gap.
+            always one that wants to send: an item that is between two of its requests leaves no gap. As many again are
+            taken in advance, so that the line does not run dry while the caller is busy with a result.
 
     Raises:
         FinregError: the first that a worker raised, after the results that were finished. With `BudgetReached`, items
             that are under way go on as far as they can pay.
     """
-    with _on_a_thread(opening) as (thread, worker):
+    with _rare_collections(), _on_a_thread(opening, 2 * in_flight) as (thread, worker):
         finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
         source = enumerate(items)
-        under_way = 0
+        taken = 0
         stopped: FinregError | None = None
         while True:
-            for number, item in islice(source, 2 * in_flight - under_way) if stopped is None else ():
-                under_way += 1
-                thread.start(partial(_in_place, number, worker, item), finished.put)
-            if not under_way:
+            for number, item in islice(source, 4 * in_flight - taken) if stopped is None else ():
+                taken += 1
+                thread.add(partial(_in_place, number, worker, item), finished.put)
+            if not taken:
                 break
             outcome = finished.get()
-            under_way -= 1
+            taken -= 1
             try:
                 result = outcome.result()
             except CancelledError:
                 continue
             except FinregError as error:
                 stopped = stopped or error
+                taken -= thread.withdraw()
                 if not isinstance(error, BudgetReached):
                     thread.cancel()
                 continue
@@ -321,36 +352,82 @@ def run_all(
             raise stopped
 
 
+_COLLECTION_THRESHOLDS = (20_000, 10, 10)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Lets Python look for cyclic garbage more rarely, and not among what stands there already.
+
+    Hundreds of thousands of objects belong to the modules that are loaded, and none of them is garbage. Looking through
+    them again and again, and after every 700 new objects at those, took a fifth of the processor time of a request.
+    """
+    thresholds, freezes = gc.get_threshold(), not gc.get_freeze_count()
+    gc.set_threshold(*_COLLECTION_THRESHOLDS)
+    if freezes:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        if freezes:
+            gc.unfreeze()
+
+
 async def _in_place(number: int, worker: Worker[Item, Result], item: Item) -> Result:
     place.set(number)
     return await worker(item)
 
 
 class _LoopThread:
-    """An event loop on a thread of its own.
+    """An event loop on a thread of its own, which works at up to ``most`` of the coroutine functions that are added.
 
     No coroutine is made outside of that thread: Ctrl-C may strike the caller between making a coroutine and handing it
     over, and it would never be awaited.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._working = 0
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="finreg-requests", daemon=True)
         self._thread.start()
 
-    def start(self, function: Callable[[], Awaitable[Made]], done: Callable[[Future[Made]], object]) -> None:
-        """Starts a coroutine function; ``done`` is called with its outcome, in the loop's thread."""
-        self._loop.call_soon_threadsafe(self._start, function, done)
+    def add(self, function: Callable[[], Awaitable[Made]], done: Callable[[Future[Made]], object]) -> None:
+        """Works at a coroutine function when it is its turn; ``done`` is called with its outcome, in the loop's thread.
+
+        It needs no other thread to be begun: whoever added it may be busy by then. After the first that fails, none is.
+        """
+
+        def ended(outcome: Future[Made]) -> None:
+            self._working -= 1
+            if outcome.cancelled() or outcome.exception() is not None:
+                self._most = 0
+            done(outcome)
+            self._fill()
+
+        self._waiting.append(partial(self._start, function, ended))
+        self._loop.call_soon_threadsafe(self._fill)
+
+    def withdraw(self) -> int:
+        """Takes back what was added and is not begun; says how many that were."""
+        withdrawn = 0
+        with suppress(IndexError):  # none is left: meanwhile the loop's thread takes some, too
+            while True:
+                self._waiting.pop()
+                withdrawn += 1
+        return withdrawn
 
     def call(self, function: Callable[[], Awaitable[Made]]) -> Made:
         """What a coroutine function returns."""
         done: queue.SimpleQueue[Future[Made]] = queue.SimpleQueue()
-        self.start(function, done.put)
+        self._loop.call_soon_threadsafe(self._start, function, done.put)
         return done.get().result()
 
     def cancel(self) -> None:
-        """Cancels all that was started and is not done, without waiting for it."""
+        """Cancels all that was begun and is not done, without waiting for it."""
         self._loop.call_soon_threadsafe(self._cancel)
 
     def end(self) -> None:
@@ -359,11 +436,19 @@ class _LoopThread:
         self._loop.close()
 
     async def cancelled(self) -> None:
-        """Cancels all others that were started, and waits until they have ended."""
+        """Cancels all others that were begun, and waits until they have ended; what was added is forgotten."""
+        self._waiting.clear()
         others = self._tasks - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+    def _fill(self) -> None:
+        with suppress(IndexError):  # none is waiting
+            while self._working < self._most:
+                start = self._waiting.popleft()
+                self._working += 1
+                start()
 
     def _start(self, function: Callable[[], Awaitable[Made]], done: Callable[[Future[Made]], object]) -> None:
         async def awaited() -> Made:
@@ -396,10 +481,10 @@ def _outcome(task: asyncio.Task[Made]) -> Future[Made]:
 
 @contextmanager
 def _on_a_thread(
-    opening: Callable[[], AbstractAsyncContextManager[Made]],
+    opening: Callable[[], AbstractAsyncContextManager[Made]], most: int
 ) -> Iterator[tuple[_LoopThread, Made]]:
     """A loop with a worker opened in it; at the end what it has started is cancelled before the worker is closed."""
-    thread = _LoopThread()
+    thread = _LoopThread(most)
     try:
         context = opening()
         worker = thread.call(context.__aenter__)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-import re
 import secrets
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from finreg_cli.config import FETCHED_MODEL, Endpoint
 from finreg_cli.errors import ConfigError, EndpointError
 from finreg_cli.llm.gguf_header import GgufHeader, read_header
+from finreg_cli.llm.server_process import CannotServeError, ServerProcess
 
 FETCHED_SHAPE = ("llama", 30, 576, 49152)
 """`gguf_header.GgufHeader.shape` of the fetched model, its quantisations and whatever was tuned from it."""
@@ -32,9 +27,7 @@ _WORKING_BYTES = 300 * 1024**2
 _ROWS_OF_LOGITS = 512
 _BYTES_OF_A_LOGIT = 4
 
-_SECONDS_TO_END = 5.0
 _SAMPLES, _SAMPLE_BYTES = 64, 64 * 1024
-_COUNT_OF_SECONDS = re.compile(r"^[\d.]+ E \S*\s*")
 
 
 class ServedRoute:
@@ -61,7 +54,8 @@ class ServedRoute:
         header = _usable(name, self._model)
         self._context = _context(name, self._model, header, self._slots)
         self._key = secrets.token_urlsafe(24)
-        self._process: subprocess.Popen[str] | None = None
+        settings = {"model": str(self._model), "key": self._key, "slots": self._slots, "context": self._context}
+        self._server = ServerProcess("finreg_cli.llm.served_process", settings)
 
     async def open(self) -> str:
         """Starts the process, waits until the model is loaded, and gives the base URL.
@@ -69,7 +63,10 @@ class ServedRoute:
         Raises:
             EndpointError: it cannot be loaded.
         """
-        return await asyncio.to_thread(self._start)
+        try:
+            return f"{await asyncio.to_thread(self._server.start)}/v1"
+        except CannotServeError as error:
+            raise self._failure(f"it cannot be loaded: {error}") from None
 
     async def headers(self) -> Mapping[str, str]:
         """The key of this one run.
@@ -77,10 +74,9 @@ class ServedRoute:
         Raises:
             EndpointError: the process has ended, killed for its memory perhaps.
         """
-        if self._process is None:
-            raise RuntimeError("the route is used before it was opened")
-        if self._process.poll() is not None:
-            raise self._failure(f"its process has ended with status {self._process.returncode}")
+        status = self._server.status
+        if status is not None:
+            raise self._failure(f"its process has ended with status {status}")
         return {"Authorization": f"Bearer {self._key}"}
 
     async def models(self) -> list[str] | None:
@@ -91,33 +87,7 @@ class ServedRoute:
         return None
 
     async def close(self) -> None:
-        if self._process is not None:
-            await asyncio.to_thread(_end, self._process)
-
-    def _start(self) -> str:
-        # On a file rather than a pipe: nobody reads while it serves, and a full pipe would stop it.
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
-            process = self._process = subprocess.Popen(
-                [sys.executable, "-m", "finreg_cli.llm.served_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                text=True,
-                # Ctrl-C is for us: what is under way is cancelled in order, and then the server ends.
-                start_new_session=True,
-            )
-            assert process.stdin is not None  # both are pipes
-            assert process.stdout is not None
-            settings = {"model": str(self._model), "key": self._key, "slots": self._slots, "context": self._context}
-            with suppress(BrokenPipeError):  # it has ended already, which the next line notices
-                process.stdin.write(f"{json.dumps(settings)}\n")
-                process.stdin.flush()
-            told: dict[str, Any] = json.loads(process.stdout.readline() or "{}")
-            if "address" not in told:
-                _end(process)
-                complaints.seek(0)
-                raise self._failure(f"it cannot be loaded: {_reason(complaints.read(), process, told)}")
-        return f"{told['address']}/v1"
+        await asyncio.to_thread(self._server.close)
 
     def _failure(self, what: str) -> EndpointError:
         return EndpointError(
@@ -211,26 +181,3 @@ def free_memory() -> int | None:
         limit = int((group / "memory.max").read_text())
         available = min(available, limit - int((group / "memory.current").read_text()))
     return available
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with suppress(BrokenPipeError):
-                pipe.close()
-    try:
-        process.wait(_SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _reason(complaints: str, process: subprocess.Popen[str], told: Mapping[str, Any]) -> str:
-    """llama.cpp's first error says what is wrong, and those that follow only that something was."""
-    lines = [line for line in complaints.splitlines() if line.strip()]
-    errors = [line for line in lines if _COUNT_OF_SECONDS.match(line)]
-    if errors:
-        return _COUNT_OF_SECONDS.sub("", errors[0])
-    if "error" in told:
-        return str(told["error"])
-    return lines[-1] if lines else f"its process ended with status {process.returncode}"

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
+import orjson
+
 from finreg_cli.config import Endpoint, Tls
 from finreg_cli.errors import ConfigError
 
@@ -126,9 +128,7 @@ class Transport:
         Raises:
             RequestFailed: there was none.
         """
-        return await self._request(
-            "POST", url, headers, json.dumps(body, ensure_ascii=False).encode(), self._largest_reply
-        )
+        return await self._request("POST", url, headers, orjson.dumps(body), self._largest_reply)
 
     async def get(self, url: str, headers: Mapping[str, str]) -> Any:
         """As `post`."""
@@ -171,8 +171,8 @@ class Transport:
         if response.status != 200:
             self._refuse(response, content, secrets)
         try:
-            return json.loads(content)
-        except ValueError as error:  # UnicodeDecodeError is one too
+            return orjson.loads(content)
+        except ValueError as error:
             shown = self.clean(content[: 2 * _SHOWN_CHARACTERS].decode(errors="replace"), secrets)
             raise RequestFailed(
                 f"an unusable reply, which is no JSON: {shown or 'it is empty'}", transient=True, maybe_charged=True

@@ -259,7 +259,7 @@ def estimate(config: Config, reading: Reading, plan: Plan) -> dict[str, Any]:
 
     Tokens are those of ``ingest.tokenizer``; what the cache holds already is not taken off.
     """
-    counts: dict[str, Any] = {"requests": {}, "prompt_tokens": {}, "estimate": {}}
+    counts: dict[str, Any] = {"requests": {}, "prompt_tokens": {}, "at_most": {}}
     for each in plan.entrants:
         prompts = [
             len(reading.offsets(reading.prompt(window)[0].content))
@@ -271,7 +271,7 @@ def estimate(config: Config, reading: Reading, plan: Plan) -> dict[str, Any]:
             counts["requests"][label] = len(prompts)
             counts["prompt_tokens"][label] = sum(prompts)
         if each.role in ("generator", "judge"):
-            counts["estimate"][each.role] = vars(_usage(_endpoint(config, each.role), prompts))
+            counts["at_most"][each.role] = vars(_usage(_endpoint(config, each.role), prompts))
     return counts
 
 

@@ -6,8 +6,8 @@ comes. Chunks are streamed twice (once to choose, once to write); held in memory
 Only the newest version of each work takes part. Rows whose chunk is gone from it are retired, and come back with their
 chunk; unchanged chunks keep their rows, so that an amended regulation costs no more than its amended articles.
 
-Mechanical filters (`domain.quality`) and near-duplicates are applied here to the rows of both methods. A model's rows
-have passed the filters before: the chain asks nobody about a row that fails them.
+Mechanical filters (`domain.quality`) and near-duplicates are applied here to the rows that the rules make. A model's
+rows go through the same in the chain, which asks nobody about a row that fails them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from itertools import islice
 from finreg_cli.config import Config
 from finreg_cli.domain import quality
 from finreg_cli.domain.mix import Candidate, select
-from finreg_cli.domain.quality import NearDuplicates
+from finreg_cli.domain.questions import Questions
 from finreg_cli.domain.records import (
     QA_DATASET,
     QA_DATASET_TRAIN,
@@ -90,8 +90,8 @@ def generate(
     if run.dry_run:
         if writer:
             estimate = writer.estimate(_assignments(config, lakehouse, writer, plan))
-            result.counts["estimate"] = _usage_counts(estimate.usage)
             result.counts["expected"] = _usage_counts(estimate.expected)
+            result.counts["at_most"] = _usage_counts(estimate.usage)
             result.findings.append(estimate.basis)
         return result
 
@@ -162,18 +162,19 @@ class _Plan:
     chunks: int = 0
     proposed: int = 0
     known: set[str] = field(default_factory=set)  # rows that stand in the table
-    splits: dict[str, str] = field(default_factory=dict)  # row_id -> split, of every row in `duplicates`
+    questions: Questions = field(default_factory=Questions)  # of what stands
+    unfit: Counter[str] = field(default_factory=Counter)  # kinds of which chunks hold nothing to ask for
     wanted: set[str] = field(default_factory=set)
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)  # row_id -> (step, reason)
     left_out: int = 0  # sound, but beyond the mix, rows_per_chunk or limit
     by_kind: Counter[str] = field(default_factory=Counter)
-    duplicates: NearDuplicates = field(default_factory=NearDuplicates)
 
     def counts(self) -> dict[str, object]:
         return {
             "chunks": self.chunks,
             "proposed": self.proposed,
             "refused": len(self.refused),
+            **({"unfit_by_kind": dict(self.unfit.most_common())} if self.unfit else {}),
             "left_out_by_the_mix": self.left_out,
             "already_there": len(self.known),
             "to_make": len(self.wanted),
@@ -201,6 +202,8 @@ def _plan(run: Run, lakehouse: Lakehouse, writer: RowWriter | None, settled: Set
         for chunk, referenced in _sources(config, lakehouse):
             plan.chunks += 1
             proposed = list(_proposals(config, chunk, referenced, writer))
+            if writer and proposed:
+                plan.unfit.update(regulation_qa.unfit_kinds(chunk, config.generate))
             is_settled = settled.holds([each.row.row_id for each in proposed])
             plan.proposed += len(proposed)
             for each in proposed:
@@ -244,30 +247,18 @@ def _load_known(lakehouse: Lakehouse, plan: _Plan) -> None:
         for row in batch.to_pylist():
             if present.issuperset(row["chunk_ids"]):
                 plan.known.add(row["row_id"])
-                plan.splits[row["row_id"]] = row["split"]
-                plan.duplicates.add(row["row_id"], row["question"])
+                plan.questions.add(row["row_id"], row["question"], row["split"])
 
 
 def _refuse_duplicate(plan: _Plan, sketch: _Sketch) -> bool:
     row_id = sketch.candidate.row_id
     if sketch.question is None or row_id in plan.known:
         return False
-    reason = _duplicate(plan, row_id, sketch.split, sketch.question)
+    reason = plan.questions.take(row_id, sketch.question, sketch.split)
     if reason:
         plan.refused[row_id] = ("duplicate", reason)
         return True
     return False
-
-
-def _duplicate(plan: _Plan, row_id: str, split: str, question: str) -> str | None:
-    """The reason where the question nearly equals one that stands; else the question stands from now on."""
-    other = plan.duplicates.near(question)
-    if other is None:
-        plan.duplicates.add(row_id, question)
-        plan.splits[row_id] = split
-        return None
-    crosses = split == "train" and plan.splits.get(other) == "validation"
-    return f"{'near_validation' if crosses else 'near_duplicate'}: {other}"
 
 
 def _refusal(config: Config, proposed: Proposed) -> str | None:
@@ -338,7 +329,8 @@ def _produce(
     config: Config, lakehouse: Lakehouse, writer: RowWriter | None, plan: _Plan
 ) -> Generator[Written, None, None]:
     """Every wanted row and every refused one, with its reason."""
-    for chunk, referenced in _sources(config, lakehouse):
+    is_done_here = writer is None or bool(plan.refused)
+    for chunk, referenced in _sources(config, lakehouse) if is_done_here else ():
         for proposed in _proposals(config, chunk, referenced, writer):
             row = proposed.row
             if row.row_id in plan.refused:
@@ -351,18 +343,9 @@ def _produce(
 
 
 def _by_model(config: Config, lakehouse: Lakehouse, writer: RowWriter, plan: _Plan) -> Iterator[Written]:
-    in_flight: dict[str, Chunk] = {}
-
-    def assignments() -> Iterator[Assignment]:
-        for assignment in _assignments(config, lakehouse, writer, plan):
-            in_flight[assignment.blank.row_id] = assignment.chunk
-            yield assignment
-
     # Closed at once when this generator is, so that no request outlives an interrupt.
-    with closing(writer.write(assignments())) as finished:
-        for written in finished:
-            source = in_flight.pop(written.row.row_id)
-            yield written if written.reason else _check(config, written.row, source, plan)
+    with closing(writer.write(_assignments(config, lakehouse, writer, plan), plan.questions)) as finished:
+        yield from finished
 
 
 def _assignments(config: Config, lakehouse: Lakehouse, writer: RowWriter, plan: _Plan) -> Iterator[Assignment]:
@@ -370,14 +353,6 @@ def _assignments(config: Config, lakehouse: Lakehouse, writer: RowWriter, plan: 
         for proposed in _proposals(config, chunk, referenced, writer):
             if proposed.row.row_id in plan.wanted:
                 yield Assignment(proposed.row, proposed.source)
-
-
-def _check(config: Config, row: QaRow, source: Chunk, plan: _Plan) -> Written:
-    reason = quality.check(row, source, config.generate.language)
-    if reason:
-        return Written(row, "check", reason)
-    reason = _duplicate(plan, row.row_id, row.split, row.question or "")
-    return Written(row, "duplicate", reason) if reason else Written(row)
 
 
 class _Commits:

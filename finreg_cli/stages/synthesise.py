@@ -85,7 +85,7 @@ def synthesise(
                 estimate = writer.estimate(commissions)
                 result.counts["rounds"][str(round_)] |= {
                     "expected": {name: vars(each) for name, each in estimate.expected.items()},
-                    "estimate": {name: vars(each) for name, each in estimate.usage.items()},
+                    "at_most": {name: vars(each) for name, each in estimate.usage.items()},
                 }
                 result.findings[:] = [estimate.basis]
         return result

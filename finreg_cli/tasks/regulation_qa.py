@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from finreg_cli.config import Generate, Kind
-from finreg_cli.domain.chat_format import ABSTENTION, context_of, messages, with_citation
+from finreg_cli.domain.chat_format import ABSTENTION, CITATION_SEPARATOR, context_of, messages, with_citation
+from finreg_cli.domain.fit import fits
 from finreg_cli.domain.identity import row_id
 from finreg_cli.domain.legal_structure import split_unit
 from finreg_cli.domain.records import Chunk, Message, QaRow
@@ -106,9 +107,6 @@ def joined(chunks: Sequence[Chunk]) -> Chunk:
     )
 
 
-CITATION_SEPARATOR = "; "
-
-
 def across(chunk: Chunk, referenced: Sequence[Chunk]) -> list[Chunk]:
     """The chunks of a cross-article row: this one and the first that it refers to in other articles.
 
@@ -178,7 +176,8 @@ def blanks_for_model(
     outputs_may_train: bool,
     referenced: Sequence[Chunk] = (),
 ) -> Iterator[Proposed]:
-    """A blank row of each configured kind; more than one of a kind only where the kinds are fewer than the rows.
+    """A blank row of each configured kind that fits; more than one of a kind only where the kinds are fewer than the
+    rows.
 
     Args:
         chunk: the source of all rows.
@@ -187,13 +186,23 @@ def blanks_for_model(
         referenced: what the chunk refers to, which cross-article rows are made from, too; where that is nothing in
             another article, there is none of them.
     """
-    kinds = sorted(kind for kind, share in settings.kinds.items() if share > 0)
+    kinds = wanted_kinds(settings)
+    unfit = unfit_kinds(chunk, settings)
     crossing = across(chunk, referenced)
     for sample in range(math.ceil(settings.rows_per_chunk / len(kinds))):
-        for kind in kinds:
+        for kind in sorted(kinds - unfit):
             chunks = crossing if kind == CROSS_ARTICLE else [chunk]
             if chunks:
                 yield propose_blank(chunks, kind, sample, settings, model, prompt_version, outputs_may_train)
+
+
+def wanted_kinds(settings: Generate) -> set[Kind]:
+    return {kind for kind, share in settings.kinds.items() if share > 0}
+
+
+def unfit_kinds(chunk: Chunk, settings: Generate) -> set[Kind]:
+    """The configured kinds of which the chunk holds nothing to ask for: no figure, no date, no term that is defined."""
+    return {kind for kind in wanted_kinds(settings) if not fits(kind, chunk.text)}
 
 
 def propose_blank(

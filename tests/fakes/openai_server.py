@@ -331,6 +331,9 @@ class FakeOpenAI:
         sentence = (
             chance.choice(sentences) if self._repeatable else sentences[(self._seen[prompt] - 1) % len(sentences)]
         )
+        if context and "\n\n" in context.group(1):  # a row across articles takes something from each part
+            parts = (part.split("\n", 1)[-1] for part in context.group(1).split("\n\n"))
+            sentence = " ".join(re.split(r"(?<=[.;])\s+", part)[0] for part in parts)
         asked = re.search(r"<question>\n(.*?)\n</question>", prompt, re.DOTALL)
         unanswerable = 'kind "unanswerable"' in prompt or (asked is not None and "telephone number" in asked.group(1))
         about = " ".join(sentence.split()[:6]).rstrip(".,;")

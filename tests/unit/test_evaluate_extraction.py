@@ -439,7 +439,7 @@ def test_the_last_selected_run_of_each_round_is_taken(bench: Bench) -> None:
     )
     assert bench.evaluate().counts["finetune_runs"] == {"0": "f2-r0", "1": "f2-r1"}
     assert [each.run_id for each in bench.reports[0].rounds] == ["f2-r0", "f2-r1"]
-    assert [each.run_id for each in bench.reports[0].members] == ["f2-r0", "f2-r1", "f2-r1-other"]
+    assert [each.run.run_id for each in bench.reports[0].sweep] == ["f2-r0", "f2-r1", "f2-r1-other"]
 
 
 def test_a_round_that_was_not_trained_again_is_left_out(bench: Bench) -> None:
@@ -624,7 +624,7 @@ def test_a_dry_run_counts_requests_and_tokens_and_what_an_endpoint_would_cost(be
     tokens = result.counts["prompt_tokens"]["generator"]
     one = len(words(instruction(SCHEMA)))
     assert 2 * one < tokens < 2 * (one + 25)
-    estimate = result.counts["estimate"]["generator"]
+    estimate = result.counts["at_most"]["generator"]
     assert (estimate["requests"], estimate["input_tokens"], estimate["output_tokens"]) == (2, tokens, 2 * 1024)
     assert estimate["money"] == pytest.approx((tokens * 2 + 2 * 1024 * 10) / 1e6)
 

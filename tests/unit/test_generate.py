@@ -206,7 +206,7 @@ def test_an_estimate_says_what_is_likely_beside_the_ceiling(
     )
     writer = ChainWriter(config, cache, Budget(config.budget), {})
     result = generate(Run("run", config, Silent(), dry_run=True), lakehouse, writer)
-    ceiling, likely = result.counts["estimate"]["generator"], result.counts["expected"]["generator"]
+    ceiling, likely = result.counts["at_most"]["generator"], result.counts["expected"]["generator"]
     assert ceiling["requests"] == likely["requests"] == 7 * LAST
     assert likely["input_tokens"] < ceiling["input_tokens"]
     assert "ceiling" in result.findings[0]

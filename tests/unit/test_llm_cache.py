@@ -80,6 +80,19 @@ def test_two_caches_on_one_file_and_many_threads(path: Path) -> None:
         assert all(one.get(f"{name}{number}") == Reply(name) for name in "abc" for number in range(50))
 
 
+def test_the_log_is_moved_into_the_file_while_replies_are_stored(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finreg_cli.llm.cache._PAGES_PER_CHECKPOINT", 300)
+    log = path.with_name(f"{path.name}-wal")
+    with RequestCache(path) as cache:
+        for number in range(2_000):
+            cache.put(str(number), Reply("x" * 1000))
+        assert path.stat().st_size > 1000 * 1000  # nobody has closed it yet
+        assert log.stat().st_size < 10 * 300 * 4096  # it began anew, again and again
+        assert all(cache.get(str(number)) == Reply("x" * 1000) for number in range(2_000))
+    assert not log.exists()
+    assert not [thread for thread in threading.enumerate() if thread.name == "finreg-checkpoint"]
+
+
 def test_a_damaged_file_is_named(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"no database at all, but long enough to be taken for one" * 100)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from pydantic import SecretStr
 import finreg_cli
 from fakes.assignments import assignment, assignments, chunk, configuration
 from fakes.openai_server import FakeOpenAI
+from finreg_cli.config import Kind
 from finreg_cli.domain.chat_format import ABSTENTION
+from finreg_cli.domain.questions import Questions
 from finreg_cli.errors import BudgetReached, ConfigError, EndpointError
 from finreg_cli.llm.base import Assignment, Written
 from finreg_cli.llm.budget import Budget
@@ -190,12 +193,98 @@ def test_a_draft_judged_bad_that_comes_back_unchanged_is_dropped(
     assert "the date is invented" in (written.reason or "")
 
 
+@pytest.mark.parametrize(
+    ("final", "stands"),
+    [
+        ("Under the Sample Article 5, what shall an institution do?", False),
+        ("Under Sample Article 5, what may institutions do?", True),
+    ],
+)
+def test_a_bad_draft_that_is_only_touched_up_came_back_unchanged(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], final: str, stands: bool
+) -> None:
+    draft = "Under Sample Article 5, what must institutions do?"
+    server.fail("say:" + json.dumps({"question": draft}), when=lambda p: "Write one question of the kind" in p)
+    server.fail('say:{"reasons": "wrong", "acceptable": false}', when=lambda prompt: "strict editor" in prompt)
+    server.fail("say:" + json.dumps({"question": final}), when=lambda prompt: "An editor judged it" in prompt)
+    (written,) = writer_for(server).write([assignment(5)])
+    assert (written.reason is None) is stands
+    assert stands or (written.reason or "").startswith("not_acceptable:")
+
+
 def test_a_draft_judged_bad_and_mended_stands(server: FakeOpenAI, writer_for: Callable[..., ChainWriter]) -> None:
     server.fail('say:{"reasons": "incomplete", "grounded": false}', when=lambda prompt: "strict examiner" in prompt)
     server.fail('say:{"answer": "5 % at all times."}', when=lambda prompt: prompt.rstrip().endswith('"answer".'))
     (written,) = writer_for(server).write([assignment(5)])
     assert written.reason is None
     assert written.row.answer == "5 % at all times. [Sample Article 5]"
+
+
+# --- questions that are there already ---
+
+ASKED = "Which ratio must institutions hold under the sample act at all times?"
+
+
+def everybody_asks(server: FakeOpenAI, question: str = ASKED) -> None:
+    server.fail("say:" + json.dumps({"question": question}), when=lambda p: p.rstrip().endswith('"question".'))
+
+
+def answers(server: FakeOpenAI) -> list[str]:
+    return [each.prompt for each in server.requests if "Answer this question from the excerpt alone" in each.prompt]
+
+
+@pytest.mark.parametrize(("split", "name"), [("train", "near_duplicate"), ("validation", "near_validation")])
+def test_no_answer_is_paid_for_a_question_that_stands(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter], split: str, name: str
+) -> None:
+    everybody_asks(server)
+    questions = Questions()
+    questions.add("there", ASKED.replace("Which", "What"), split)
+    (written,) = writer_for(server).write([assignment(5)], questions)
+    assert (written.stage, written.reason) == ("duplicate", f"{name}: there")
+    assert written.row.question == ASKED
+    assert len(server.requests) == 3
+
+
+def test_of_rows_under_way_that_ask_the_same_one_is_answered(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    everybody_asks(server)
+    questions = Questions()
+    written = list(writer_for(server, max_concurrency=8).write(assignments(6), questions))
+    (kept,) = [each.row.row_id for each in written if each.reason is None]
+    assert [each.reason for each in written if each.reason] == [f"near_duplicate: {kept}"] * 5
+    assert len(answers(server)) == 1
+    assert questions.near(ASKED) == kept
+
+
+def test_a_row_that_asks_the_same_goes_on_where_the_other_is_dropped(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    everybody_asks(server)
+    server.fail('say:{"answer": "It is 77 %."}', when=lambda p: p.rstrip().endswith('"answer".'), times=1)
+    written = list(writer_for(server, max_concurrency=8).write(assignments(3), Questions()))
+    reasons = Counter((each.reason or "kept").partition(":")[0] for each in written)
+    assert reasons == {"kept": 1, "numbers": 1, "near_duplicate": 1}
+    assert len(answers(server)) == 2
+
+
+def test_what_ends_a_run_ends_also_the_rows_that_wait_for_another(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    everybody_asks(server)
+    writer = writer_for(server, budget={"requests": 10}, max_concurrency=8)
+    finished_before(BudgetReached, "requests", writer.write(assignments(3), Questions()))
+    assert len(server.requests) <= 10
+
+
+def test_a_reply_that_looks_like_a_planned_text_is_no_pass(
+    server: FakeOpenAI, writer_for: Callable[..., ChainWriter]
+) -> None:
+    server.fail('say:{"answer": "xxxxxxxxxx"}', when=lambda prompt: prompt.rstrip().endswith('"answer".'))
+    everybody_asks(server, "xxxxxxxxxx")
+    (written,) = writer_for(server).write([assignment(5)])
+    assert written.stage == "check"
 
 
 # --- the final verdict ---
@@ -454,7 +543,7 @@ def test_assignments_are_taken_as_they_are_needed(server: FakeOpenAI, writer_for
     for _ in range(10):
         assert next(rows).reason is None
     rows.close()
-    assert taken < 10 + 2 * 3 + 1
+    assert taken <= 10 + 4 * 3
 
 
 def test_a_second_run_sends_nothing(server: FakeOpenAI, writer_for: Callable[..., ChainWriter], tmp_path: Path) -> None:
@@ -659,7 +748,9 @@ def test_any_langchain_model_writes_rows(server: FakeOpenAI, llm: BaseChatModel)
 
 def test_from_python_the_same_filters_apply(server: FakeOpenAI, llm: BaseChatModel) -> None:
     question = "Which ratio must institutions hold under the sample act at all times?"
-    server.fail("say:" + json.dumps({"question": question}), when=lambda prompt: '"question".' in prompt)
+    server.fail(
+        "say:" + json.dumps({"question": question}), when=lambda p: '"question".' in p and "Sample Article 3\n" not in p
+    )
     server.fail(
         'say:{"answer": "It is 77 %."}', when=lambda p: "Sample Article 3\n" in p and p.rstrip().endswith('"answer".')
     )
@@ -685,6 +776,20 @@ def test_from_python_rows_across_articles_are_made_of_chunks_that_refer_to_each_
         ("requirement", ["chunk-2"]),
     ]
     assert rows[0]["answer"].endswith(" [Sample Article 1; Sample Article 2]")
+
+
+def test_from_python_kinds_go_to_the_chunks_that_hold_something_of_them(server: FakeOpenAI, llm: BaseChatModel) -> None:
+    silent = dataclasses.replace(chunk(1), text="Institutions shall deduct the amount of the losses that they made.")
+    kinds: list[Kind] = ["threshold", "requirement"]
+    rows = finreg_cli.build_instruction_eval_dataset([silent, chunk(2)], llm, kinds=kinds, rows_per_chunk=2)
+    assert [(row["chunk_id"], row["kind"], row["sample"]) for row in rows] == [
+        ("chunk-1", "requirement", 0),
+        ("chunk-1", "requirement", 1),
+        ("chunk-2", "threshold", 0),
+        ("chunk-2", "requirement", 0),
+    ]
+    unfit = finreg_cli.build_instruction_eval_dataset([silent], llm, kinds=["threshold"], rows_per_chunk=1)
+    assert [row["kind"] for row in unfit] == ["threshold"]  # nothing disappears
 
 
 def test_one_failing_call_costs_its_row_and_none_that_succeeds_is_an_error(

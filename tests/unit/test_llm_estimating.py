@@ -76,7 +76,7 @@ def test_the_basis_says_that_it_is_a_ceiling_and_where_the_length_of_replies_is_
         known = estimate({"generator": planner(cache, Expectation())}, Expectation(mean_reply=lambda: 87.6))
         unknown = estimate({}, Expectation())
     assert set(known.usage) == set(known.expected) == {"generator"}
-    assert known.basis.startswith("the estimate is a ceiling")
+    assert known.basis.startswith("expected are the prompts")
     assert "replies as long as those so far, 88 tokens" in known.basis
     assert f"replies of {USUAL_REPLY_TOKENS} tokens" in unknown.basis
 

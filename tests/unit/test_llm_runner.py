@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 import socket
@@ -132,6 +133,65 @@ def test_a_limit_per_minute_holds_for_a_whole_minute(server: FakeOpenAI, cache: 
     assert all(later - earlier >= 60 for earlier, later in zip(times, times[20:], strict=False))
 
 
+# --- equal requests at the same time ---
+
+
+class Same:
+    """A client of the fake server, asked the same question by several at once; ``usage`` is the client's."""
+
+    def __init__(self, server: FakeOpenAI, cache: RequestCache, limits: config.Budget | None = None) -> None:
+        self.usage = Usage()
+        self.budget = Budget(limits or config.Budget())
+        self._server = server
+        self._configured = Endpoint(model="fake", base_url=server.url, max_concurrency=8)
+        self._cache = cache
+
+    async def ask(self, times: int, cancel: int = 0) -> list[Any]:
+        """The outcomes, in order; the first ``cancel`` askers are cancelled while the request is on its way."""
+        client = Client("generator", self._configured, self._cache, self.budget, self.usage, {}, QUICK)
+        try:
+            asked = [
+                asyncio.create_task(client.ask([HumanMessage("Who asks the same?")], None, 0)) for _ in range(times)
+            ]
+            if cancel:
+                while not self._server.requests:
+                    await asyncio.sleep(0.001)
+                for task in asked[:cancel]:
+                    task.cancel()
+            return await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            await client.close()
+
+
+def test_equal_requests_at_the_same_time_are_paid_once(cache: RequestCache) -> None:
+    with FakeOpenAI(latency=0.05) as server:
+        same = Same(server, cache, config.Budget(requests=1))  # a second one would be refused
+        outcomes = asyncio.run(same.ask(5))
+        assert len(server.requests) == 1
+    assert [outcome.text for outcome in outcomes] == ["ready"] * 5
+    assert (same.usage.requests, same.usage.cached) == (1, 4)
+    assert same.usage.input_tokens == server.requests[0].prompt_tokens
+    assert same.budget.used.requests == 1
+    assert same.budget.used.tokens == server.requests[0].tokens
+
+
+def test_a_request_that_is_given_up_is_asked_again_by_each_of_the_others(cache: RequestCache) -> None:
+    with FakeOpenAI(latency=0.02) as server:
+        server.fail("400", times=1)
+        outcomes = asyncio.run(Same(server, cache).ask(3))
+        assert isinstance(outcomes[0], RequestFailed)
+        assert [outcome.text for outcome in outcomes[1:]] == ["ready"] * 2
+        assert len(server.requests) == 2
+
+
+def test_who_stops_waiting_takes_the_reply_from_nobody(cache: RequestCache) -> None:
+    with FakeOpenAI(latency=0.1) as server:
+        outcomes = asyncio.run(Same(server, cache).ask(4, cancel=2))  # the one that sent it, and one that waits for it
+        assert [type(outcome) for outcome in outcomes[:2]] == [asyncio.CancelledError] * 2
+        assert [outcome.text for outcome in outcomes[2:]] == ["ready"] * 2
+        assert len(server.requests) == 2
+
+
 # --- run_all ---
 
 
@@ -146,6 +206,61 @@ async def sleeper() -> AsyncIterator[Callable[[int], Any]]:
 
 def test_results_come_as_they_are_finished_and_none_is_lost() -> None:
     assert sorted(run_all(sleeper, range(200), 7)) == list(range(200))
+
+
+def test_work_goes_on_while_the_caller_is_busy_with_a_result() -> None:
+    begun = []
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Callable[[int], Any]]:
+        async def work(number: int) -> int:
+            begun.append(number)
+            await asyncio.sleep(0.001)
+            return number
+
+        yield work
+
+    results = run_all(opening, range(1_000), 5)
+    next(results)
+    deadline = time.monotonic() + 10
+    while len(begun) < 4 * 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    # Ten were under way, and as many again were taken before the caller got its result; nothing was taken since.
+    assert len(begun) == 4 * 5
+    results.close()
+
+
+def test_nothing_is_begun_after_an_error_however_late_the_caller_hears_of_it() -> None:
+    begun = []
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Callable[[int], Any]]:
+        async def work(number: int) -> int:
+            begun.append(number)
+            if number == 3:
+                raise EndpointError("it is gone", "start it again")
+            await asyncio.sleep(0.05)
+            return number
+
+        yield work
+
+    def slowly(result: int) -> int:
+        time.sleep(0.2)
+        return result
+
+    with pytest.raises(EndpointError, match="it is gone"):
+        list(map(slowly, run_all(opening, range(1_000), 2)))
+    assert begun == [0, 1, 2, 3]
+
+
+def test_garbage_is_collected_as_before_when_it_has_ended() -> None:
+    before = gc.get_threshold(), gc.get_freeze_count()
+    results = run_all(sleeper, range(50), 4)
+    next(results)
+    assert gc.get_threshold() != before[0]
+    results.close()
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no interval timer")

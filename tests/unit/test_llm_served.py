@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -110,16 +111,14 @@ def test_only_who_has_the_key_of_this_run_is_answered(model: Path, monkeypatch: 
 
 
 def test_it_ends_with_the_route(model: Path) -> None:
-    async def open_and_close() -> subprocess.Popen[str]:
+    async def open_and_close() -> int | None:
         opened = route(model)
         await opened.open()
-        process = opened._process
-        assert process is not None
-        assert process.poll() is None
+        assert opened._server.status is None
         await opened.close()
-        return process
+        return opened._server.status
 
-    assert asyncio.run(open_and_close()).returncode == 0
+    assert asyncio.run(open_and_close()) == 0
 
 
 def test_a_server_that_died_is_told_and_ends_the_run(model: Path) -> None:
@@ -128,10 +127,8 @@ def test_a_server_that_died_is_told_and_ends_the_run(model: Path) -> None:
         try:
             await asked.complete([{"role": "user", "content": "institution"}], None)
             assert isinstance(asked._route, ServedRoute)
-            process = asked._route._process
-            assert process is not None
-            process.kill()
-            process.wait()
+            os.kill(asked._route._server.pid, signal.SIGKILL)
+            asked._route._server.wait()
             with pytest.raises(EndpointError, match="its process has ended with status -9"):
                 await asked.complete([{"role": "user", "content": "institution"}], None)
         finally:
@@ -146,7 +143,7 @@ from finreg_cli.config import Endpoint
 from finreg_cli.llm.served import ServedRoute
 route = ServedRoute("generator", Endpoint(provider="embedded", model=sys.argv[1], max_concurrency=1), {})
 asyncio.run(route.open())
-print(route._process.pid, flush=True)
+print(route._server.pid, flush=True)
 time.sleep(600)
 """
 

@@ -9,7 +9,7 @@ import pytest
 
 from finreg_cli.domain import quality
 from finreg_cli.domain.chat_format import ABSTENTION, context_of
-from finreg_cli.domain.quality import NearDuplicates, check, numbers_in
+from finreg_cli.domain.quality import NearDuplicates, check, numbers_in, unchanged
 from finreg_cli.domain.records import Chunk, QaRow
 
 CHUNK = Chunk(
@@ -54,6 +54,20 @@ ROW = QaRow(
     split="train",
     split_unit="Article 7",
 )
+PHASED: dict[str, Any] = {
+    "context": "Act Article 7\n(a) 80 % from 2 January 2022 to 2 January 2023;\n"
+    "(b) 90 % from 2 January 2023 to 2 January 2024.",
+    "question": "Which ratio applies from 2 January 2023 to 2 January 2024 under Act Article 7(1)?",
+    "reasoning": None,
+}
+ACROSS: dict[str, Any] = {
+    "kind": "cross_article",
+    "citation": "Act Article 7; Act Article 9",
+    "context": "Act Article 7\nBanks hold a ratio of 4,5 %.\n\nAct Article 9\nReports are due within three months.",
+    "question": "How soon must banks report the ratio under the act?",
+    "reasoning": None,
+}
+ACROSS_CHUNK = {"citation": ACROSS["citation"]}
 UNANSWERABLE: dict[str, Any] = {"answerable": False, "kind": "unanswerable", "answer": ABSTENTION}
 
 
@@ -71,8 +85,15 @@ def refusal(row: dict[str, Any] | None = None, chunk: dict[str, Any] | None = No
         {"answer": "Within 3 months, as Article 9(2) says. [Act Article 7(1)]"},
         {"answer": "A ratio of 4.5 %. [Act Article 7]", "citation": "Act Article 7"},
         {"answer": "By December 31st, 2014, 4,5 per cent. [Act Article 7(1)]"},
-        {"answer": "Under Article 7 and Article 9. [Act Article 7(1)]"},
+        {"kind": "fact", "answer": "Under Article 7 and Article 9. [Act Article 7(1)]"},
         {"question": "Under Act Article 7(1), what must banks do before they report to the authority?"},
+        {"question": "Which ratio is held under Act Article 7(1)?", "answer": "It is 4,5 %. [Act Article 7(1)]"},
+        {"kind": "fact", "answer": "Banks shall hold what Article 9(2) says. [Act Article 7(1)]"},
+        {"kind": "deadline", "answer": "They report by 31 December 2014. [Act Article 7(1)]"},
+        {**PHASED, "answer": "90 %. [Act Article 7(1)]"},
+        {**PHASED, "question": "Which ratio applies from 2 January 2022?", "answer": "80 %. [Act Article 7(1)]"},
+        {"question": "Which Tier 2 ratio must banks hold under Act Article 7(1)?"},
+        {"question": "What must banks report in the context of Act Article 7(1)?"},
         {"reasoning": "the question asks for the “Which ratio must banks hold”"},
         {
             "context": "Act Article 7\n1. Banks shall^3 hold a ratio of 4,5 %.\n^3 OJ L 1.",
@@ -96,9 +117,13 @@ def test_sound_rows_pass(row: dict[str, Any]) -> None:
         ({"question": "Which ratio applies?"}, "question_length"),
         ({"question": "Which " + "very " * 80 + "high ratio applies?"}, "question_length"),
         ({"question": "Which ratio does the text above give for banks?"}, "stands_alone"),
+        ({"question": "Which ratio must banks hold in the context?"}, "stands_alone"),
         ({"question": "Which ratio must banks hold under this Article?"}, "stands_alone"),
         ({"question": "What must they report to the authority each year?"}, "stands_alone"),
         ({"question": "Which of the following ratios must banks hold?"}, "stands_alone"),
+        ({"question": "Who must hold a ratio of 77 % under Act Article 7(1)?"}, "question_figures"),
+        ({"question": "Which ratio must banks hold under Act Article 71?"}, "question_figures"),
+        ({"answer": "A ratio of 4,5 %, as described in the excerpt. [Act Article 7(1)]"}, "stands_alone"),
         ({"answer": ABSTENTION}, "abstention"),
         ({"answer": "I don\u2019t know"}, "abstention"),
         ({**UNANSWERABLE, "answer": "I do not know."}, "abstention"),
@@ -109,8 +134,15 @@ def test_sound_rows_pass(row: dict[str, Any]) -> None:
         ({"answer": "A ratio of 4,5 %. [Act Article 71]", "citation": "Act Article 71"}, "citation"),
         ({"answer": "word " * 151 + "[Act Article 7(1)]"}, "answer_length"),
         ({"answer": "Which ratio must banks hold under Act Article 7(1)? [Act Article 7(1)]"}, "echo"),
+        ({"answer": "Banks must hold the ratio laid down in this Article. [Act Article 7(1)]"}, "echo"),
+        ({"answer": "The conditions in paragraph 2 and, where relevant, 3 are met. [Act Article 7(1)]"}, "echo"),
+        ({"answer": "The ratio under Article 7(3) applies. [Act Article 7(1)]"}, "echo"),
+        ({"answer": "Banks that are large shall. [Act Article 7(1)]"}, "kind"),
+        ({"kind": "deadline", "answer": "Banks shall hold a ratio of 4,5 %. [Act Article 7(1)]"}, "kind"),
         ({"answer": "Banks shall hold a ratio of 5,5 %. [Act Article 7(1)]"}, "numbers"),
         ({"answer": "Within four months. [Act Article 7(1)]"}, "numbers"),
+        ({"question": "After how many months at least?", "answer": "After three months. [Act Article 7(1)]"}, "bounds"),
+        ({**PHASED, "answer": "80 %. [Act Article 7(1)]"}, "periods"),
         ({"answer": "By 7 December 2014. [Act Article 7(1)]"}, "dates"),
         ({"answer": "By December 7th, 2014. [Act Article 7(1)]"}, "dates"),
         ({"answer": "A ratio of 9 %. [Act Article 7(1)]"}, "percentages"),
@@ -140,16 +172,32 @@ def test_what_a_chunk_can_never_pass_is_refused_before_it_is_paid_for() -> None:
     assert quality.check_blank(dataclasses.replace(blank, kind="requirement"), with_formula) is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        ("A ratio of 4,5 % is reported within three months.", None),
+        ("Banks hold a ratio of 4,5 %.", "one_sided"),
+        ("Reports are due within three months.", "one_sided"),
+        ("Banks must report the ratio to us.", "one_sided"),  # the words of the question
+    ],
+)
+def test_an_answer_across_articles_takes_something_from_each_side(answer: str, name: str | None) -> None:
+    row = {**ACROSS, "answer": f"{answer} [{ACROSS['citation']}]"}
+    assert refusal(row, ACROSS_CHUNK) == name
+    assert refusal({**row, "answerable": False, "answer": ABSTENTION}, ACROSS_CHUNK) is None
+
+
 def test_a_suspect_chunk_gives_no_row_and_a_formula_no_figure() -> None:
     assert refusal(chunk={"suspect_instruction": True}) == "suspect_source"
     assert refusal(chunk={"has_formula": True}) == "formula"
-    assert refusal({"answer": "Banks shall hold a ratio. [Act Article 7(1)]"}, {"has_formula": True}) is None
+    silent = {"kind": "fact", "answer": "Banks shall hold a minimum ratio. [Act Article 7(1)]"}
+    assert refusal(silent, {"has_formula": True}) is None
     assert refusal(UNANSWERABLE, {"has_formula": True}) is None
 
 
 def test_every_filter_has_been_seen_to_refuse() -> None:
     tried = {mark.args[1][n][1] for mark in _marks() for n in range(len(mark.args[1]))}
-    assert set(quality.FILTERS) == tried | {"suspect_source", "formula"}
+    assert set(quality.FILTERS) == tried | {"suspect_source", "formula", "one_sided"}
 
 
 def _marks() -> list[pytest.Mark]:
@@ -208,3 +256,46 @@ def test_near_names_the_most_similar_of_several() -> None:
     assert (
         questions.near("Which reports must every bank submit to their authority each year in the Union?") == "nearest"
     )
+
+
+def test_a_question_that_was_taken_back_is_found_no_more() -> None:
+    questions = NearDuplicates()
+    questions.add("first", "Which reports must banks submit to their authority?")
+    questions.discard("first", "Which reports must banks submit to their authority?")
+    assert questions.near("Which reports must banks submit to their authority?") is None
+
+
+DRAFT = "Which ratio must banks hold under Article 7, and when must each exposure be reported?"
+
+
+@pytest.mark.parametrize(
+    "final",
+    [
+        DRAFT,
+        " which ratio must banks hold under article 7, and when must each exposure be reported ? ",
+        "Which ratio must the banks hold under Article 7, and when must each exposure be reported?",
+        "Which ratio shall banks hold under Article 7, and when shall each of the exposures be reported?",
+    ],
+)
+def test_words_that_are_touched_up_mend_nothing(final: str) -> None:
+    assert unchanged(DRAFT, final)
+
+
+@pytest.mark.parametrize(
+    "final",
+    [
+        "Which ratio must banks hold under Article 8, and when must each exposure be reported?",
+        "Which ratio must banks hold under Article 7, and when must no exposure be reported?",
+        "Which ratio may banks hold under Article 7, and when may each exposure be reported?",
+        "Which ratio of 8 % must banks hold under Article 7, and when must each exposure be reported?",
+        "Which ratio must insurers hold under Article 7, and when must each exposure be reported?",
+        "When must each exposure be reported?",
+    ],
+)
+def test_another_word_number_article_or_sense_is_a_change(final: str) -> None:
+    assert not unchanged(DRAFT, final)
+
+
+def test_a_long_text_is_not_unchanged_because_only_one_word_is_another() -> None:
+    text = "The institution shall notify the competent authority without delay of every exposure that it holds. " * 5
+    assert not unchanged(text, text.replace("competent authority", "resolution board", 1))

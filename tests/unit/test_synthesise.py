@@ -236,7 +236,7 @@ def test_a_changed_parent_has_other_children(bench):
 def test_a_dry_run_estimates_and_writes_nothing(bench):
     result = bench.generate(Writer(), dry_run=True, rounds=2, documents_per_seed=2)
     assert result.counts["rounds"]["2"]["to_make"] == 12
-    assert result.counts["rounds"]["2"]["estimate"]["generator"]["requests"] == 24
+    assert result.counts["rounds"]["2"]["at_most"]["generator"]["requests"] == 24
     assert not bench.lakehouse.exists(GENERATED_LEASES)
 
 
