@@ -11,7 +11,7 @@ FINREG := $(BIN)/finreg
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-leases leases test test-slow lint bench bench-ingest bench-generate clean ingest generate finetune evaluate all doctor status
+.PHONY: help demo demo-leases leases test test-slow lint bench bench-ingest bench-generate bench-train clean ingest generate finetune evaluate all doctor status
 
 help: ## this list
 	@grep -hE '^[a-z-]+( [a-z-]+)*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,7 @@ demo: $(VENV)/.train ## the whole pipeline on the sample regulations: about ten 
 	$(FINREG) all --config configs/local.yaml
 	@echo "open lakehouse/_finreg/reports/latest.html"
 	@echo "look: $(FINREG) status --lineage -c configs/local.yaml, or show qa_dataset -c configs/local.yaml"
+	@echo "ask:  $(FINREG) ask 'Which total capital ratio must institutions satisfy?' -c configs/local.yaml"
 
 demo-leases: $(VENV)/.train ## structured extraction, fewer and shorter leases: a quarter of an hour on two cores
 	$(FINREG) models pull
@@ -59,6 +60,10 @@ bench-ingest: $(VENV)/.dev ## reading PDFs beside other readers, which it instal
 
 bench-generate: $(VENV)/.dev ## an endpoint driven by finreg, a bare client and other generators, installed on first use: 45 minutes
 	$(BIN)/python benchmarks/generate.py
+
+bench-train: $(VENV)/.dev ## training beside plain TRL on the same rows
+	$(FINREG) models pull
+	$(BIN)/python benchmarks/train.py
 
 ingest generate finetune evaluate all doctor status: $(VENV)/.train ## one stage (or check) with CONFIG=...
 	$(FINREG) $@ --config $(CONFIG)

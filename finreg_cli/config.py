@@ -319,6 +319,7 @@ class Finetune(Section):
     trainer: Literal["local"] = Field("local", description="local: a subprocess on this machine")
     base_model: str = Field(
         FETCHED_MODEL,
+        min_length=1,
         description="a fetched model's name, a Hugging Face id, a folder or volume path, or models:/NAME/VERSION",
     )
     method: Literal["lora", "qlora", "full"] = Field(
@@ -364,6 +365,20 @@ class Finetune(Section):
         None, description="the name that the selected model is registered under; catalog.schema.name in Unity Catalog"
     )
     register_alias: str = Field("candidate", description="the alias that points to the registered version")
+
+    @field_validator("register_to")
+    @classmethod
+    def _a_name_that_registries_take(cls, name: str | None) -> str | None:
+        if name is not None and (not name or name != name.strip() or re.search("[/:@%]", name)):
+            raise ValueError("a registered model's name has no / : @ %, and no blank at its ends")
+        return name
+
+    @field_validator("register_alias")
+    @classmethod
+    def _an_alias_that_registries_take(cls, alias: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", alias) or re.fullmatch(r"latest|v\d+", alias):
+            raise ValueError("an alias has letters, digits, _ and -, and is neither latest nor v and a number")
+        return alias
 
     @field_validator("select_by")
     @classmethod
@@ -454,6 +469,13 @@ class Config(Section):
                 endpoint = getattr(self.endpoints, name)
                 if endpoint and endpoint.price is None:
                     raise ValueError(f"budget.money is set, but endpoints.{name}.price is not")
+        return self
+
+    @model_validator(mode="after")
+    def _unity_catalog_has_three_levels(self) -> Config:
+        name = self.finetune.register_to
+        if name and self.tracking.uri.startswith("databricks") and not re.fullmatch(r"[^.\s]+(\.[^.\s]+){2}", name):
+            raise ValueError(f"finetune.register_to: {name!r} is not catalog.schema.name, as Unity Catalog has it")
         return self
 
     @model_validator(mode="after")

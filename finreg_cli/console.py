@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from finreg_cli.domain.progress import Advance
 from finreg_cli.errors import FinregError
@@ -116,6 +117,27 @@ class Console:
                 continue
             separator = "\n" if "\n" in text or len(text) > 100 else " "
             self._out.print(f"[bold cyan]{name}:[/]{separator}{escape(text)}")
+
+    def side_by_side(self, columns: Sequence[tuple[str, str, str, str]]) -> None:
+        """Texts beside each other in a terminal, below each other elsewhere: (title, text, verdict, its style)."""
+        if self.json:
+            return
+        if not self._out.is_terminal:
+            for title, text, verdict, _ in columns:
+                self._out.print(f"\n{title}:\n{text}\n-> {verdict}", markup=False)
+            return
+        table = RichTable(header_style="bold", expand=True, show_lines=True)
+        for title, *_ in columns:
+            table.add_column(escape(title), ratio=1, overflow="fold")
+        table.add_row(*(escape(text) for _, text, _, _ in columns))
+        table.add_row(*(f"[{style}]{escape(verdict)}[/]" for *_, verdict, style in columns))
+        self._out.print(table)
+
+    def marked(self, name: str, pieces: Iterable[tuple[str, bool]]) -> None:
+        """A text in pieces, of which those that say True stand out by their colour, too."""
+        if not self.json:
+            styled = (Text(text, style="green" if stands_out else "") for text, stands_out in pieces)
+            self._out.print(Text.assemble(Text(f"{name}:\n", style="bold cyan"), *styled))
 
     def summary(
         self,

@@ -18,7 +18,10 @@ from finreg_cli.errors import FinregError
 from finreg_cli.lakehouse.base import Where
 
 NEEDED_BYTES = 3 * 1024**3
-"""A demo leaves about 1.5 GB: base and tuned weights, their GGUF, checkpoints."""
+"""What a warehouse needs whose base model nobody knows the size of: tables, and a demo's 1.5 GB of models."""
+
+TABLES_BYTES = 1024**3
+"""What is left free for tables, logs and reports."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ def examine(config: Config) -> list[Finding]:
         ("endpoints", _endpoints),
         ("permission to train", _permission_to_train),
         ("tracking", _tracking),
+        ("registry", _registry),
     ]
     findings = [Finding("ok", "configuration", f"task {config.task}, method {config.generate.method}")]
     for subject, check in checks:
@@ -90,11 +94,7 @@ def _warehouse(config: Config) -> Iterator[Finding]:
         yield Finding("fatal", "warehouse", message, "check its rights, or set engine.warehouse")
         return
     free = shutil.disk_usage(place).free
-    message = f"{config.engine.warehouse}: {free / 1024**3:.1f} GiB free"
-    if free > NEEDED_BYTES:
-        yield Finding("ok", "warehouse", message)
-    else:
-        yield Finding("warning", "warehouse", message, "make room, or set engine.warehouse to another disk")
+    yield Finding("ok", "warehouse", f"{config.engine.warehouse}: {free / 1024**3:.1f} GiB free")
 
 
 def _engine(config: Config) -> Iterator[Finding]:
@@ -114,9 +114,37 @@ def _tokenizer(config: Config) -> Iterator[Finding]:
 
 
 def _base_model(config: Config) -> Iterator[Finding]:
-    from finreg_cli.training.local import describe_base
+    """Whether it can be had, before anything is downloaded, and whether the disks hold what becomes of it."""
+    from finreg_cli.tracking.registry import MlflowRegistry
+    from finreg_cli.training.base_models import look_up
 
-    yield Finding("ok", "base model", describe_base(config.finetune.base_model))
+    found = look_up(config.finetune.base_model, MlflowRegistry(config.tracking.uri))
+    yield Finding("ok", "base model", found.text)
+    needed = {config.engine.warehouse: _bytes_of_training(config, found.weight_bytes)}
+    if found.missing_bytes and found.missing_in:
+        needed[found.missing_in] = found.missing_bytes
+    for folder, wanted in needed.items():
+        free = shutil.disk_usage(_nearest_existing(folder)).free
+        if free < wanted:
+            message = f"{folder}: {free / 1024**3:.1f} GiB free, and training takes about {wanted / 1024**3:.1f} GiB"
+            remedy = (
+                "make room, shorten the sweep, or set engine.warehouse (HF_HOME for the hub's cache) to another disk"
+            )
+            yield Finding("warning", "disk space", message, remedy)
+
+
+def _bytes_of_training(config: Config, weights: int | None) -> int:
+    """What a sweep leaves: of each member its merged weights, and of one that is evaluated or registered copies."""
+    if weights is None:
+        return NEEDED_BYTES
+    section = config.finetune
+    full = section.method == "full"
+    members = len(section.learning_rates) * len(section.durations) * (1 if full else len(section.lora.ranks))
+    copies = members
+    copies += 1  # base and tuned as F16 GGUF for the evaluation, half the size of fp32 weights each
+    copies += 2 if section.register_to else 0  # what is logged, while it is uploaded and where it is kept
+    copies += 6 if full else 0  # two checkpoints, each of the weights and AdamW's two moments
+    return TABLES_BYTES + copies * weights
 
 
 def _training(_: Config) -> Iterator[Finding]:
@@ -172,6 +200,15 @@ def _tracking(config: Config) -> Iterator[Finding]:
             yield Finding("fatal", "tracking", f"{folder} is not writable", "set tracking.uri to another place")
             return
     yield Finding("ok", "tracking", uri)
+
+
+def _registry(config: Config) -> Iterator[Finding]:
+    """Whether ``finetune.register_to`` could be registered; asked only where it is set."""
+    name = config.finetune.register_to
+    if name is not None:
+        from finreg_cli.tracking.registry import MlflowRegistry
+
+        yield Finding("ok", "registry", MlflowRegistry(config.tracking.uri).check(name, config.finetune.register_alias))
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -8,6 +8,7 @@ import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
@@ -23,17 +24,22 @@ from finreg_cli.stages.base import Run, StageResult
 if TYPE_CHECKING:
     from finreg_cli.documents.base import DocumentReader, LabelledSource, ReadFile, SourceFile, UnreadableFile
     from finreg_cli.documents.fetch import Fetched, Format
-    from finreg_cli.domain.records import FinetuneRun
+    from finreg_cli.domain.records import FinetuneRun, TrainingRow
     from finreg_cli.llm.base import Answerer, DocumentWriter, RowWriter
     from finreg_cli.llm.budget import Budget
     from finreg_cli.llm.cache import RequestCache
     from finreg_cli.llm.estimating import Expectation
     from finreg_cli.reports.html import HtmlReports
+    from finreg_cli.stages.ask import Asked
     from finreg_cli.stages.extract_files import ExtractedFile
+    from finreg_cli.stages.serving import ServedRole
     from finreg_cli.tasks.structured_extraction import Reading
     from finreg_cli.tracking.base import Tracker
     from finreg_cli.training.base import Trainer
+    from finreg_cli.training.base_models import ModelRegistry
     from finreg_cli.training.fetched import FetchedModel
+    from finreg_cli.training.preview import SeenRow
+    from finreg_cli.training.serving import Served
 
 SILENCED = {  # no telemetry, ever; and no advice of libraries between our lines
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -124,8 +130,9 @@ class Services:
         from finreg_cli.stages.finetune import finetune
         from finreg_cli.stages.training_questions import QuestionTraining
 
-        task = QuestionTraining(self._config, self.lakehouse)
-        return finetune(self._run, self.lakehouse, self.trainer, self.tracker, task)
+        run = self._with_its_base_pinned()
+        task = QuestionTraining(run.config, self.lakehouse, self._answerer, self.cache, run.progress)
+        return finetune(run, self.lakehouse, self.trainer, self.tracker, task, write_report=self.reports.write_sweep)
 
     def _evaluate(self) -> StageResult:
         from finreg_cli.stages.evaluate import evaluate
@@ -154,10 +161,11 @@ class Services:
         from finreg_cli.stages.finetune import finetune
         from finreg_cli.stages.training_tasks import ExtractionTraining
 
-        task = ExtractionTraining(
-            self._config, self.lakehouse, self.reading, self._answerer, self.cache, self._run.progress
+        run = self._with_its_base_pinned()
+        task = ExtractionTraining(run.config, self.lakehouse, self.reading, self._answerer, self.cache, run.progress)
+        return finetune(
+            run, self.lakehouse, self.trainer, self.tracker, task, rounds, write_report=self.reports.write_sweep
         )
-        return finetune(self._run, self.lakehouse, self.trainer, self.tracker, task, rounds)
 
     def _evaluate_extraction(self) -> StageResult:
         from finreg_cli.stages.evaluate_extraction import evaluate_extraction
@@ -202,6 +210,36 @@ class Services:
         return SynthesisWriter(self._config, self.cache, self.budget, expectation=self._expectation)
 
     # --- both ---
+
+    def ask(self, question: str, models: Sequence[ModelRole], top: int) -> Asked:
+        """Answers from the ``top`` passages that are found; from none where it is 0."""
+        from finreg_cli.retrieval.bm25 import Bm25Retriever
+        from finreg_cli.stages.ask import ask
+
+        retriever = Bm25Retriever(self._config.state / "retrieval")
+        return ask(self._run, self.lakehouse, self._answerer, retriever, question, models, top)
+
+    @contextmanager
+    def serve(
+        self, role: ServedRole, port: int | None, token: str, token_env: str | None
+    ) -> Iterator[tuple[Served, str, str]]:
+        """The server while the block lasts, with the lines that show how to call it."""
+        from finreg_cli.stages.serving import calls, served_model
+        from finreg_cli.training.base_models import base_folder
+        from finreg_cli.training.serving import serve
+
+        model = served_model(self._config, self.lakehouse, role)
+        folder = Path(base_folder(model.model, self._run.progress, self.registry))
+        with serve(folder, model.name, port, token) as served:
+            yield served, *calls(served.url, token, token_env, model)
+
+    def seen_rows(self, rows: Sequence[TrainingRow]) -> list[SeenRow]:
+        """The rows as the trainer sees them with the configured base model."""
+        from finreg_cli.training.preview import preview
+
+        section, progress = self._config.finetune, self._run.progress
+        seen = preview(section.base_model, rows, section.context_length, section.too_long, progress, self.registry)
+        return list(seen)
 
     @cached_property
     def reports(self) -> HtmlReports:
@@ -265,11 +303,31 @@ class Services:
 
         return Budget(self._config.budget)
 
+    def _with_its_base_pinned(self) -> Run:
+        """The run with its base model by a name that does not move: a hub's id with its commit, a version's number.
+
+        A branch or an alias that moved later is another model, so another job.
+        """
+        if self._run.dry_run:
+            return self._run
+        from finreg_cli.training.base_models import resolve
+
+        finetune = self._config.finetune
+        pinned = resolve(finetune.base_model, self._run.progress, self.registry).name
+        config = self._config.model_copy(update={"finetune": finetune.model_copy(update={"base_model": pinned})})
+        return replace(self._run, config=config)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        from finreg_cli.tracking.registry import MlflowRegistry
+
+        return MlflowRegistry(self._config.tracking.uri)
+
     @cached_property
     def trainer(self) -> Trainer:
         from finreg_cli.training.local import LocalTrainer
 
-        return LocalTrainer()
+        return LocalTrainer(self.registry)
 
     @cached_property
     def tracker(self) -> Tracker:
@@ -285,8 +343,8 @@ class Services:
         from finreg_cli.training.answerer import answerer_for
 
         if run is None:
-            return answerer_for(self._config.finetune.base_model)
-        return answerer_for(run.base_model if model == "base" else run.model_uri or "")
+            return answerer_for(self._config.finetune.base_model, self.registry)
+        return answerer_for(run.base_model if model == "base" else run.model_uri or "", self.registry)
 
     def _endpoint(self, role: str) -> Answerer:
         from finreg_cli.llm.extractor import EndpointAnswerer

@@ -7,6 +7,7 @@ Every command's body imports what it needs when it runs, so that ``finreg --help
 from finreg_cli.cli import stages as stages  # isort: skip
 from finreg_cli.cli import setup as setup  # isort: skip
 from finreg_cli.cli import tables as tables  # isort: skip
+from finreg_cli.cli import answers as answers  # isort: skip
 from finreg_cli.cli import models as models  # isort: skip
 from finreg_cli.cli.app import main
 

@@ -22,33 +22,37 @@ OK, FAILED, USAGE, BUDGET, INTERRUPTED = 0, 1, 2, 4, 130
 
 def run_command(
     name: str,
-    body: Callable[[Console], dict[str, Any]],
+    body: Callable[[Console], dict[str, Any] | None],
     output: Output = Output.text,
     verbose: bool = False,
     quiet: bool = False,
 ) -> NoReturn:
-    """Runs a command that is no stage; what its body returns is its JSON."""
+    """Runs a command that is no stage; what its body returns is its JSON, None where it has printed that itself."""
     from finreg_cli.console import Console
 
     console = Console(quiet=quiet, verbose=verbose, json=output is Output.json)
-    head = {"stage": name, "status": "ok"}
+
+    def report() -> dict[str, Any] | None:
+        told = body(console)
+        return None if told is None else {"stage": name, "status": "ok"} | told
+
     conduct(
         console,
-        lambda: head | body(console),
+        report,
         lambda status, error, _: {"stage": name, "status": status, "error": error},
     )
 
 
 def conduct(
     console: Console,
-    body: Callable[[], dict[str, Any]],
+    body: Callable[[], dict[str, Any] | None],
     failed: Callable[[str, dict[str, str], dict[str, Any]], dict[str, Any]],
 ) -> NoReturn:
     """Runs a command's body; prints its JSON (or that of its failure) where asked, and exits with the right code."""
     try:
         with _termination_as_interrupt():
             report = body()
-        exit_code = OK if report["status"] == "ok" else FAILED
+        exit_code = OK if report is None or report["status"] == "ok" else FAILED
     except (KeyboardInterrupt, Exception) as raised:
         if isinstance(raised, KeyboardInterrupt):
             _ignore_interrupts()
@@ -58,7 +62,7 @@ def conduct(
         console.error(error)
         described = {"class": type(error).__name__, "message": error.message, "remedy": error.remedy}
         report = failed(status, described, error.counts)
-    if console.json:
+    if console.json and report is not None:
         print(json.dumps(report, ensure_ascii=False, default=str))
     raise typer.Exit(exit_code)
 

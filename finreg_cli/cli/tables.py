@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,15 @@ from finreg_cli.cli.ending import run_command
 from finreg_cli.cli.options import DEFAULT_CONFIG, ConfigFile, Output, OutputFormat, Overrides, Quiet, Verbose
 
 if TYPE_CHECKING:
+    from finreg_cli.config import Config
     from finreg_cli.console import Console
+
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", help="Only such rows. Repeatable: all columns hold, any value of one.", metavar="COLUMN=VALUE"
+    ),
+]
 
 
 class ExportFormat(StrEnum):
@@ -63,6 +72,16 @@ def status(
             console.print(f"retired: {found.retired} rows whose text is no longer in force; nothing is trained on them")
         for line in found.stale:
             console.print(f"stale: {line}")
+        if found.learnt_worst:
+            console.print(
+                f"highest loss after training {found.learnt_worst[0].run_id}; such rows are mostly wrong ones:"
+            )
+            rows = [
+                (each.loss, each.row_id, each.kind, each.about, each.question, each.answer)
+                for each in found.learnt_worst
+            ]
+            console.table(("loss", "row_id", "kind", "about", "question", "answer"), rows)
+            console.print("look: finreg show ft_training --mask --where row_id=ROW_ID")
         for line in found.lineage:
             console.print(line)
         tables = {each.name: {"rows": each.rows, "version": each.version} for each in found.tables}
@@ -71,6 +90,7 @@ def status(
             "versions": [vars(each) for each in found.versions],
             "retired": found.retired,
             "stale": found.stale,
+            "learnt_worst": [vars(each) for each in found.learnt_worst],
             **({"lineage": found.lineage} if lineage else {}),
         }
 
@@ -84,22 +104,50 @@ def show(
     overrides: Overrides = None,
     output: OutputFormat = Output.text,
     sample: Annotated[int, typer.Option("--sample", min=1, help="How many rows, spread over the table.")] = 5,
+    where: Where = None,
+    mask: Annotated[
+        bool,
+        typer.Option(
+            "--mask",
+            help="ft_training and ft_eval as the trainer sees them: ⟦tokens with loss⟧, the end of the turn, cuts.",
+        ),
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Show rows of a table as a person reads them."""
 
     def look(console: Console) -> dict[str, Any]:
         from finreg_cli import config as configuration
-        from finreg_cli import wiring
-        from finreg_cli.stages.status import sample_rows
 
-        with wiring.open_lakehouse(configuration.load(config, overrides or ())) as lakehouse:
-            rows = sample_rows(lakehouse, table, sample)
-        for number, row in enumerate(rows, start=1):
-            console.record(f"{table}, {number} of {len(rows)}", row)
-        return {"table": table, "rows": rows}
+        loaded = configuration.load(config, overrides or ())
+        show_rows = _as_trained_on if mask else _as_stored
+        return {"table": table, "rows": show_rows(loaded, console, table, sample, where or ())}
 
     run_command("show", look, output, verbose)
+
+
+def _as_stored(config: Config, console: Console, table: str, sample: int, where: Sequence[str]) -> list[Any]:
+    from finreg_cli import wiring
+    from finreg_cli.stages.status import sample_rows
+
+    with wiring.open_lakehouse(config) as lakehouse:
+        rows = sample_rows(lakehouse, table, sample, where)
+    for number, row in enumerate(rows, start=1):
+        console.record(f"{table}, {number} of {len(rows)}", row)
+    return rows
+
+
+def _as_trained_on(config: Config, console: Console, table: str, sample: int, where: Sequence[str]) -> list[Any]:
+    from finreg_cli import wiring
+    from finreg_cli.stages.status import sample_training_rows
+
+    with wiring.open_services(config, "show", console, writes_tables=False) as services:
+        seen = services.seen_rows(sample_training_rows(services.lakehouse, table, sample, where))
+    for number, row in enumerate(seen, start=1):
+        console.record(f"{table}, {number} of {len(seen)}", row.shown())
+        if row.segments:
+            console.marked("text", row.pieces())
+    return [row.as_json() for row in seen]
 
 
 @app.command()
@@ -164,12 +212,7 @@ def export(
             metavar="A,B",
         ),
     ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where", help="Only such rows. Repeatable: all columns hold, any value of one.", metavar="COLUMN=VALUE"
-        ),
-    ] = None,
+    where: Where = None,
     version: Annotated[
         int | None, typer.Option("--version", min=0, help="Of the table; left out: the latest.", metavar="N")
     ] = None,

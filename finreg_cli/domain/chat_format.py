@@ -19,13 +19,23 @@ SYSTEM = (
 ABSTENTION = "I don't know."
 """The whole answer, without a citation, where the context holds none."""
 
+CITATION_SEPARATOR = "; "
+"""Between the citations of a row that is made from several chunks."""
+
 _CITED = re.compile(r"(?P<text>.*\S)\s*\[(?P<citation>[^\[\]]+)\]\s*", re.DOTALL)
+
+
+_BEFORE_THE_QUESTION = "Please answer the user question using the given context:\n\n"
 
 
 def prompt(context: str, question: str) -> list[Message]:
     """The system and the user message. *Without context* is the same with ``context=""``."""
-    user = f"Context:\n{context}\nPlease answer the user question using the given context:\n\n{question}"
-    return [Message(SYSTEM, "system"), Message(user, "user")]
+    return [Message(SYSTEM, "system"), Message(f"Context:\n{context}\n{_BEFORE_THE_QUESTION}{question}", "user")]
+
+
+def question_of(user: str) -> str:
+    """The question in a user message that `prompt` made; the whole message where it made none."""
+    return user.rpartition(_BEFORE_THE_QUESTION)[2]
 
 
 def messages(context: str, question: str, answer: str) -> list[Message]:
@@ -36,6 +46,15 @@ def messages(context: str, question: str, answer: str) -> list[Message]:
 def context_of(chunk: Chunk) -> str:
     """The context of a row: the chunk's citation on a line of its own, then its text."""
     return f"{chunk.citation}\n{chunk.text}"
+
+
+def parts_of(context: str, citation: str) -> list[str]:
+    """The texts of a row's context, one for each of its citations, the line with the citation left out."""
+    texts = []
+    for each in reversed(citation.split(CITATION_SEPARATOR)):
+        context, _, text = context.rpartition(f"{each}\n")
+        texts.append(text)
+    return texts[::-1]
 
 
 def with_citation(answer: str, citation: str) -> str:

@@ -223,29 +223,3 @@ def _interval(samples: Array) -> tuple[float, float] | tuple[None, None]:
         return None, None
     low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)
-
-
-# --- the sweep -------------------------------------------------------------------------------------------------------
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rho with ties at their mean rank; None with fewer than three pairs, or where one side is constant.
-
-    Raises:
-        ValueError: they are not equally many.
-    """
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} values cannot be paired with {len(second)}")
-    ranks, others = _ranks(first), _ranks(second)
-    if len(first) < 3 or not ranks.any() or not others.any():
-        return None
-    rho = ranks @ others / math.sqrt((ranks @ ranks) * (others @ others))
-    return float(np.clip(rho, -1, 1))
-
-
-def _ranks(values: Sequence[float]) -> Array:
-    """Ranks from their mean; all zero where the values are all the same."""
-    _, which, ties = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
-    last = np.cumsum(ties)
-    ranks: Array = (last - (ties - 1) / 2)[which]
-    return ranks - (len(values) + 1) / 2

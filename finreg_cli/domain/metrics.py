@@ -24,10 +24,11 @@ articles.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -49,6 +50,18 @@ DEFINITIONS: Mapping[str, str] = {
 """Each metric with the rows it is defined on, in the order in which reports show them."""
 
 LOWER_IS_BETTER = frozenset({"false_abstention"})
+
+TASK_METRICS: Mapping[str, str] = {"regulation_qa": "task_token_f1", "structured_extraction": "task_f1_strict"}
+"""Task -> what ``finetune.select_by: task_metric`` looks at, among a training run's metrics."""
+
+TASK_TITLES: Mapping[str, str] = {
+    "task_token_f1": "token F1",
+    "task_citation_right": "right citation",
+    "task_abstention_right": "right abstention",
+    "task_f1_strict": "strict F1",
+    "task_f1_published": "published F1",
+}
+"""The metrics of a task on ``ft_eval`` that are shown of a training run, by name."""
 
 RESAMPLES = 2_000
 RESAMPLES_AT_ONCE = 200  # bounds the memory: 8 bytes times this times the units
@@ -258,3 +271,40 @@ def _interval(sums: NDArray[np.float64], counts: NDArray[np.float64], seed: int)
     totals = resampled(np.stack([sums, counts], axis=1), seed)
     low, high = np.percentile(totals[:, 0] / totals[:, 1], [2.5, 97.5])
     return float(low), float(high)
+
+
+# --- ranks -----------------------------------------------------------------------------------------------------------
+
+MIN_RANKED = 3
+"""The fewest different values that have an order worth the name: any two are in the same order or in the opposite."""
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rho, ties at their mean rank (Kendall and Gibbons 1990, 3.4).
+
+    Returns:
+        -1 to 1; None where one side has fewer than `MIN_RANKED` different values.
+
+    Raises:
+        ValueError: they are not equally many.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} values cannot be paired with {len(second)}")
+    if min(len(set(first)), len(set(second))) < MIN_RANKED:
+        return None
+    ranks, others = _ranks(first), _ranks(second)
+    rho = ranks @ others / math.sqrt((ranks @ ranks) * (others @ others))
+    return float(np.clip(rho, -1, 1))
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Ranks less their mean."""
+    _, which, ties = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    last = np.cumsum(ties)
+    ranks: NDArray[np.float64] = (last - (ties - 1) / 2)[which]
+    return ranks - (len(values) + 1) / 2
+
+
+def chance_of_perfect_order(n: int) -> float:
+    """That ``n`` values without ties are in the same order as another ``n``, or in the opposite, by chance alone."""
+    return min(1.0, 2 / math.factorial(n))

@@ -29,6 +29,56 @@ class AnsweredRow:
     predictions: Sequence[Prediction]
 
 
+Step = tuple[int, str, float]
+"""(optimiser step, name, value), as a training run logs it."""
+
+
+@dataclass(frozen=True)
+class SweepMember:
+    """A training run among those it was compared with.
+
+    Args:
+        run: with its metrics on ft_eval: ``eval_loss``, ``token_accuracy`` and, where they were asked for, ``task_*``.
+        curve: what was logged while it trained; empty where the log is not on this machine.
+        failure: why it failed; None where it did not.
+    """
+
+    run: FinetuneRun
+    curve: Sequence[Step]
+    failure: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepReport:
+    """Everything that the page of a sweep shows.
+
+    Args:
+        sweep_id: the run_id of the command that trained or took its members.
+        made_at: when, in UTC.
+        base_model: the model before training.
+        select_by: ``finetune.select_by``.
+        members: of every round, by round and run id.
+        tables: what was trained on and selected by.
+        settings: what all members share, name to value.
+    """
+
+    sweep_id: str
+    made_at: datetime
+    base_model: str
+    select_by: str
+    members: Sequence[SweepMember]
+    tables: Sequence[TableRead]
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SweepFiles:
+    """The page, and the plots of it as an SVG file."""
+
+    page: Path
+    plot: Path
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything that the HTML report shows; all of it stands in the tables, so it can be made again.
@@ -43,7 +93,8 @@ class Report:
         settings: what decided the answers, name to value.
         metrics: the figures, as `evaluation_metrics` has them.
         answered: every evaluated row.
-        curve: (step, name, value) of the training; empty where the training log is not on this machine.
+        curve: of the training; empty where the training log is not on this machine.
+        sweep: every member of the sweep that the training run was selected in; empty without one.
     """
 
     run_id: str
@@ -55,7 +106,8 @@ class Report:
     settings: Mapping[str, str]
     metrics: Sequence[Metric]
     answered: Sequence[AnsweredRow]
-    curve: Sequence[tuple[int, str, float]]
+    curve: Sequence[Step]
+    sweep: Sequence[SweepMember]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +120,7 @@ class ExtractionReport:
         base_model: the model before training.
         rounds: the evaluated training run of each synthetic round, by round; round 0 is real documents only. Empty
             where no tuned model was evaluated.
-        members: every finished member of those rounds' sweeps, with its metrics on ft_eval: ``eval_loss``,
-            ``token_accuracy``, ``task_f1_strict``, ``task_f1_published``.
+        sweep: every member of those rounds' sweeps.
         schema: what was extracted.
         datasets: the test sets by name, the hold-out first, with the number of their documents.
         tables: what was read.
@@ -83,7 +134,7 @@ class ExtractionReport:
     made_at: datetime
     base_model: str
     rounds: Sequence[FinetuneRun]
-    members: Sequence[FinetuneRun]
+    sweep: Sequence[SweepMember]
     schema: Schema
     datasets: Mapping[str, int]
     tables: Sequence[TableRead]
@@ -98,3 +149,6 @@ WriteExtractionReport = Callable[[ExtractionReport], Path]
 
 WriteReport = Callable[[Report], Path]
 """Writes the report and returns where it stands."""
+
+WriteSweepReport = Callable[[SweepReport], SweepFiles]
+"""Writes the page of a sweep and its plot, and returns where they stand."""

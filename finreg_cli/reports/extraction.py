@@ -18,13 +18,13 @@ from finreg_cli.domain.extraction_metrics import (
     PUBLISHED,
     Definition,
     grade,
-    rank_correlation,
     strict_bound,
 )
 from finreg_cli.domain.records import FinetuneRun, Metric, Prediction, SynthesisRound
 from finreg_cli.reports import plots
 from finreg_cli.reports.base import ExtractionReport
 from finreg_cli.reports.pages import template
+from finreg_cli.reports.sweep import Section
 
 DEFINITIONS: tuple[Definition, ...] = ("strict", "published")
 """In the order in which the page shows them: the one that can't be flattered first."""
@@ -46,6 +46,7 @@ def render(report: ExtractionReport) -> str:
     return template("extraction.html").render(
         report=report,
         page=page,
+        sweep=Section(report.sweep),
         definitions=DEFINITIONS,
         published=[(run.name, run.counts, run.counts.f1, strict_bound(run.counts).f1) for run in PUBLISHED],
         axis_scores=plots.axis_labels(plots.SCORES),
@@ -121,15 +122,6 @@ class RoundLine:
     f1: Mapping[Definition, Metric | None]
     change: Mapping[Definition, Comparison]
     cost: Mapping[Definition, Cost | None]
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """How well a shortcut ranks the members of a sweep: Spearman's rho with F1, by definition; 1 is the same order."""
-
-    members: str
-    n: int
-    rho: Mapping[tuple[str, Definition], float | None]
 
 
 Mark = Literal["right", "near", "wrong", "missing", "spurious", "null"]
@@ -459,29 +451,6 @@ class _Page:
             return {}
         return {key: sum(each[key] is not None for each in labels) for key in self._report.schema.keys}
 
-    # --- the sweep ---------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def members(self) -> list[FinetuneRun]:
-        return sorted(self._report.members, key=lambda each: (each.round, each.learning_rate, each.epochs, each.run_id))
-
-    @cached_property
-    def correlations(self) -> list[Correlation]:
-        rounds = dict.fromkeys(each.round for each in self.members)
-        found = [_correlation(f"round {number}", self._of(number)) for number in rounds]
-        return [*found, _correlation("all rounds", self.members)] if len(rounds) > 1 else found
-
-    def _of(self, round_: int) -> list[FinetuneRun]:
-        return [each for each in self.members if each.round == round_]
-
-    @cached_property
-    def shortcuts(self) -> list[str]:
-        """One sentence per round on whether the shortcuts would have picked the member with the best F1."""
-        return [
-            f"Round {number}: {_picked(self._of(number))}"
-            for number in dict.fromkeys(each.round for each in self.members)
-        ]
-
     # --- documents side by side --------------------------------------------------------------------------------------
 
     @cached_property
@@ -556,55 +525,6 @@ def _cost_of_a_point(spent: SynthesisRound | None, difference: Metric | None) ->
     points = difference.value / POINT
     money = None if spent.money is None else f"{spent.money / points:,.4f}"
     return Cost(f"{spent.requests / points:,.1f} requests", money)
-
-
-# --- the sweep -------------------------------------------------------------------------------------------------------
-
-SHORTCUTS = {"eval_loss": -1, "token_accuracy": 1}
-"""What needs no extraction to measure, with its sign: lower loss and higher accuracy are better."""
-
-_SHORTCUT_NAMES = {"eval_loss": "evaluation loss", "token_accuracy": "token accuracy"}
-
-
-def _correlation(name: str, members: Sequence[FinetuneRun]) -> Correlation:
-    rho: dict[tuple[str, Definition], float | None] = {}
-    measured = 0
-    for shortcut, sign in SHORTCUTS.items():
-        for definition in DEFINITIONS:
-            pairs = [
-                (sign * each.metrics[shortcut], each.metrics[f"task_f1_{definition}"])
-                for each in members
-                if shortcut in each.metrics and f"task_f1_{definition}" in each.metrics
-            ]
-            measured = max(measured, len(pairs))
-            rho[shortcut, definition] = rank_correlation([left for left, _ in pairs], [right for _, right in pairs])
-    return Correlation(name, measured, rho)
-
-
-def _picked(members: Sequence[FinetuneRun]) -> str:
-    measured = [each for each in members if "task_f1_strict" in each.metrics]
-    if len(measured) < 2:
-        return "fewer than two members were measured, so there was nothing to pick from."
-    best = max(measured, key=_strict)
-    said = []
-    for shortcut, sign in SHORTCUTS.items():
-        known = [each for each in measured if shortcut in each.metrics]
-        if not known:
-            continue
-        pick = max(known, key=lambda each: sign * each.metrics[shortcut])
-        said.append(f"{_SHORTCUT_NAMES[shortcut]} picks {_compared_pick(pick, best)}")
-    return f"{'; '.join(said)}." if said else "neither loss nor accuracy was measured."
-
-
-def _compared_pick(pick: FinetuneRun, best: FinetuneRun) -> str:
-    if _strict(pick) == _strict(best):
-        return f"the member with the best strict F1 on ft_eval ({_strict(best):.2f})"
-    name = f"learning rate {pick.learning_rate:g}, {pick.epochs:g} epochs"
-    return f"another ({name}), with a strict F1 of {_strict(pick):.2f} on ft_eval against the best, {_strict(best):.2f}"
-
-
-def _strict(run: FinetuneRun) -> float:
-    return run.metrics["task_f1_strict"]
 
 
 # --- documents -------------------------------------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from finreg_cli.domain import claims
 from finreg_cli.domain.claims import Comparison
 from finreg_cli.domain.records import Metric, Prediction
 from finreg_cli.errors import WarehouseError
-from finreg_cli.reports import extraction, plots
-from finreg_cli.reports.base import AnsweredRow, ExtractionReport, Report
+from finreg_cli.reports import extraction, plots, sweep
+from finreg_cli.reports.base import AnsweredRow, ExtractionReport, Report, SweepFiles, SweepReport
 from finreg_cli.reports.pages import template
 
 EXAMPLES = 8
-LATEST = "latest.html"
+LATEST, LATEST_SWEEP = "latest.html", "latest-sweep.html"
 
 
 class HtmlReports:
@@ -41,12 +41,21 @@ class HtmlReports:
         """As `write`, of an evaluation of structured extraction."""
         return self._write(report.run_id, extraction.render(report))
 
+    def write_sweep(self, report: SweepReport) -> SweepFiles:
+        """The page ``sweep-<sweep_id>.html``, again as ``latest-sweep.html``, and its plots as an SVG file."""
+        name = f"sweep-{report.sweep_id}"
+        plot = self._place(f"{name}.svg", sweep.plot(report))
+        return SweepFiles(self._place(f"{name}.html", sweep.render(report), LATEST_SWEEP), plot)
+
     def _write(self, run_id: str, page: str) -> Path:
-        path = self._folder / f"{run_id}.html"
+        return self._place(f"{run_id}.html", page, LATEST)
+
+    def _place(self, name: str, text: str, *again: str) -> Path:
+        path = self._folder / name
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for target in (path, self._folder / LATEST):
-                _replace(target, page)
+            for target in (path, *(self._folder / each for each in again)):
+                _replace(target, text)
         except OSError as error:
             raise WarehouseError(
                 f"cannot write the report {path}: {error.strerror or error}", "check the folder's rights and its disk"
@@ -81,6 +90,7 @@ def render(report: Report) -> str:
         units=len({(each.row.document_id, each.row.split_unit) for each in report.answered}),
         answers=sum(len(each.predictions) for each in report.answered),
         curve=_curve(report),
+        sweep=sweep.Section(report.sweep),
         groups=[each for each in _examples(report) if each.rows],
         axis_scores=plots.axis_labels(plots.SCORES),
         axis_differences=plots.axis_labels(plots.DIFFERENCES),

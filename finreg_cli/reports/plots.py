@@ -7,7 +7,8 @@ colours are CSS classes, so that light, dark and print follow the page.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -121,6 +122,202 @@ def _line(series: Series, x: Callable[[int], float], y: Callable[[float], float]
     )
     dots = "".join(f'<circle cx="{cx}" cy="{cy}" r="3.5"/>' for cx, cy in places) if len(places) <= FEW_POINTS else ""
     return f'<g class="{series.style}">{segments}{dots}</g>'
+
+
+# --- figures on two axes ---------------------------------------------------------------------------------------------
+
+CHART_HEIGHT = 240
+FEW_TICKS = 5
+WIDE = 10
+"""How many times the smallest value the largest must be for a scale to be logarithmic."""
+END_LABEL = 9
+"""Pixels between a point and the name beside it."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An axis from ``low`` to ``high`` with its title, which names the unit."""
+
+    title: str
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    logarithmic: bool = False
+
+    @classmethod
+    def over(cls, values: Sequence[float], title: str, may_be_logarithmic: bool = False) -> Scale:
+        """The scale that holds all values, and ends on ticks; at least one value is given."""
+        low, high = min(values), max(values)
+        if may_be_logarithmic and low > 0 and high / low >= WIDE:
+            ticks = _decades(low, high)
+            return cls(f"{title}, logarithmic", ticks[0], ticks[-1], ticks, logarithmic=True)
+        ticks = _even(low, high)
+        return cls(title, ticks[0], ticks[-1], ticks)
+
+    def share(self, value: float) -> float:
+        """The place of a value between the ends, 0 to 1."""
+        if self.logarithmic:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def text(self, tick: float) -> str:
+        """With the decimals that tell the ticks apart."""
+        if self.logarithmic:
+            return f"{tick:g}"
+        decimals = max(0, -math.floor(math.log10(self.ticks[1] - self.ticks[0]) + 1e-9))
+        # A step of 0.025 has a decimal more than its size says.
+        if round(self.ticks[1] - self.ticks[0], decimals) != round(self.ticks[1] - self.ticks[0], decimals + 1):
+            decimals += 1
+        return f"{tick:.{decimals}f}"
+
+
+def _even(low: float, high: float) -> tuple[float, ...]:
+    """Ticks at 1, 2, 2.5 or 5 of a power of ten, the outermost not inside the values; two at least."""
+    span = high - low or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / FEW_TICKS))
+    step = next(size * power for size in (1, 2, 2.5, 5, 10) if span / (size * power) <= FEW_TICKS)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return tuple(round(nth * step, 12) for nth in range(first, max(last, first + 1) + 1))
+
+
+def _decades(low: float, high: float) -> tuple[float, ...]:
+    """Ticks at 1, 2 and 5 of every power of ten, the outermost not inside the values."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = [size * 10.0**power for power in powers for size in (1, 2, 5)]
+    return (
+        max(each for each in every if each <= low),
+        *(each for each in every if low < each < high),
+        _above(every, high),
+    )
+
+
+def _above(every: Sequence[float], high: float) -> float:
+    return min(each for each in every if each >= high)
+
+
+@dataclass(frozen=True)
+class Path:
+    """A line through points; ``name`` stands at its end, and nowhere where it is empty."""
+
+    name: str
+    style: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A point with its name beside it."""
+
+    name: str
+    style: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines and spots on two axes. Titles and tick labels stand outside of its own width, where its page leaves room.
+
+    ``label`` is read out instead of the drawing.
+    """
+
+    x: Scale
+    y: Scale
+    paths: Sequence[Path]
+    spots: Sequence[Spot]
+    label: str
+
+    def inline(self) -> Markup:
+        """As wide as its place in a page."""
+        opening = (
+            f'<svg class="chart" width="100%" height="{CHART_HEIGHT}" role="img" aria-label="{escape(self.label)}">'
+        )
+        return Markup(f"{opening}{self._drawing()}</svg>")  # every text in it is escaped
+
+    def placed(self, x: float, y: float, width: float) -> str:
+        """Inside of another drawing."""
+        place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{CHART_HEIGHT}"'
+        return f'<svg class="chart" {place} overflow="visible">{self._drawing()}</svg>'
+
+    def _drawing(self) -> str:
+        parts = [*self._frame(), *(self._path(each) for each in self.paths), *self._end_labels()]
+        return "".join([*parts, *(self._spot(each) for each in self.spots)])
+
+    def _frame(self) -> Iterator[str]:
+        for tick in self.y.ticks:
+            y = self._down(tick)
+            yield f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
+            yield f'<text class="tick" x="-8" y="{y + 4:.1f}" text-anchor="end">{self.y.text(tick)}</text>'
+        for tick in self.x.ticks:
+            x = self._across(tick)
+            yield f'<line class="grid" x1="{x}" x2="{x}" y1="{CHART_HEIGHT}" y2="{CHART_HEIGHT + 5}"/>'
+            yield f'<text class="tick" x="{x}" y="{CHART_HEIGHT + 18}" text-anchor="middle">{self.x.text(tick)}</text>'
+        yield f'<text class="title" x="-8" y="-14">{escape(self.y.title)}</text>'
+        yield f'<text class="title" x="100%" y="{CHART_HEIGHT + 36}" text-anchor="end">{escape(self.x.title)}</text>'
+
+    def _path(self, path: Path) -> str:
+        """Segments, because a polyline takes no percentages."""
+        places = [(self._across(x), f"{self._down(y):.1f}") for x, y in path.points]
+        segments = "".join(
+            f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>' for (x1, y1), (x2, y2) in itertools.pairwise(places)
+        )
+        few = path.name and len(places) <= FEW_POINTS
+        dots = "".join(f'<circle cx="{x}" cy="{y}" r="3"/>' for x, y in places) if few else ""
+        return f'<g class="{path.style}">{segments}{dots}</g>'
+
+    def _end_labels(self) -> Iterator[str]:
+        """The names of lines that end near each other stand apart."""
+        named = [each for each in self.paths if each.name]
+        ends: dict[float, list[Path]] = {}
+        for each in named:
+            ends.setdefault(each.points[-1][0], []).append(each)
+        for x, paths in ends.items():
+            places = _apart([self._down(each.points[-1][1]) + 4 for each in paths], CHART_HEIGHT)
+            for path, place in zip(paths, places, strict=True):
+                text = f'<text x="{self._across(x)}" dx="{END_LABEL}" y="{place:.1f}">{escape(path.name)}</text>'
+                yield f'<g class="{path.style}">{text}</g>'
+
+    def _spot(self, spot: Spot) -> str:
+        x, y = self._across(spot.x), self._down(spot.y)
+        text = f'<text x="{x}" dx="{END_LABEL}" y="{y + 4:.1f}">{escape(spot.name)}</text>'
+        return f'<g class="{spot.style}"><circle cx="{x}" cy="{y:.1f}" r="5"/>{text}</g>'
+
+    def _across(self, value: float) -> str:
+        return f"{100 * self.x.share(value):.2f}%"
+
+    def _down(self, value: float) -> float:
+        return CHART_HEIGHT * (1 - self.y.share(value))
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Charts under their headings as a file of its own; those of one row stand side by side."""
+
+    title: str
+    rows: Sequence[Sequence[tuple[str, Chart]]]
+    style: str
+
+    WIDTH = 920
+    LEFT, RIGHT, HEAD, ROW = 62, 38, 64, CHART_HEIGHT + 130
+
+    def svg(self) -> str:
+        height = self.HEAD + self.ROW * len(self.rows)
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.WIDTH}" height="{height}" '
+            f'viewBox="0 0 {self.WIDTH} {height}"><style>{self.style}</style>',
+            '<rect class="sheet" width="100%" height="100%"/>',
+            f'<text class="sheet-title" x="{self.LEFT - 8}" y="36">{escape(self.title)}</text>',
+        ]
+        for nth, row in enumerate(self.rows):
+            parts += self._row(row, self.HEAD + self.ROW * nth)
+        return "".join([*parts, "</svg>\n"])
+
+    def _row(self, row: Sequence[tuple[str, Chart]], top: float) -> Iterator[str]:
+        column = self.WIDTH / len(row)
+        for nth, (heading, chart) in enumerate(row):
+            left = column * nth + self.LEFT
+            yield f'<text class="heading" x="{left - 8:g}" y="{top + 14}">{escape(heading)}</text>'
+            yield chart.placed(left, top + 54, column - self.LEFT - self.RIGHT)
 
 
 # --- figures by column -----------------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 """evaluate: base and tuned answer the validation rows, with and without context; every figure has its interval.
 
-This is the only stage that reads validation rows. Greedy answers go through the reply cache, so a killed evaluation
+This is the only stage that measures on validation rows. A row that a reviewer rejected is not measured with, an edited
+one is asked and graded as edited (`domain.reviews`). Greedy answers go through the reply cache, so a killed evaluation
 goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,12 +23,14 @@ from finreg_cli.domain.records import (
     EVALUATION_PREDICTIONS,
     FT_TRAINING,
     QA_DATASET,
+    QA_REVIEWS,
     FinetuneRun,
     Message,
     Metric,
     Prediction,
     QaRow,
 )
+from finreg_cli.domain.reviews import REJECTED_IN_REVIEW, as_reviewed, refusal
 from finreg_cli.domain.splits import sampling_key
 from finreg_cli.errors import NothingToDo, StageFailed
 from finreg_cli.lakehouse.base import Lakehouse
@@ -35,9 +38,10 @@ from finreg_cli.llm.base import ReplyCache
 from finreg_cli.reports.base import AnsweredRow, Report, TableRead, WriteReport
 from finreg_cli.stages.answers import cached_answers
 from finreg_cli.stages.base import Run, StageResult
+from finreg_cli.stages.reviews import reviews_in_force
+from finreg_cli.stages.sweep_report import sweeps_of, training_curve
 from finreg_cli.stages.tuned_runs import OpenAnswerer, groups_seen, last_selected_run
 from finreg_cli.tracking.base import TrackedRun, Tracker
-from finreg_cli.training.base import TrainingResult
 
 DATASET = "qa_dataset:validation"
 MAX_NEW_TOKENS = 160
@@ -49,10 +53,16 @@ PredictionKey = tuple[str, str]
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be answered, decided before any model is opened. ``version`` is the one of qa_dataset that was read."""
+    """What will be answered, decided before any model is opened.
+
+    ``version`` is the one of qa_dataset that was read, ``reviews`` the one of qa_reviews, whose edits are applied;
+    ``rejected`` counts the rows that stay away because a reviewer rejected them.
+    """
 
     rows: Sequence[QaRow]
     version: int
+    reviews: int | None
+    rejected: int
     finetune: FinetuneRun | None
 
 
@@ -82,6 +92,8 @@ def evaluate(
         return result
     answers = len(plan.rows) * len(set(config.models)) * len(set(config.context))
     result.counts |= {"rows": len(plan.rows), "answers": answers}
+    if plan.rejected:
+        result.counts["left_out"] = {REJECTED_IN_REVIEW: plan.rejected}
     if plan.finetune:
         result.counts["finetune_run"] = plan.finetune.run_id
     if run.dry_run:
@@ -110,26 +122,49 @@ def evaluate(
 
 
 def _plan(config: Config, lakehouse: Lakehouse) -> Plan:
-    version = lakehouse.version(QA_DATASET)
-    rows = [] if version is None else _validation_rows(lakehouse, version, config.evaluate.limit)
+    version, reviewed = lakehouse.version(QA_DATASET), lakehouse.version(QA_REVIEWS)
+    reviews = reviews_in_force(lakehouse, reviewed)
+    rejected = {row_id for row_id, review in reviews.items() if refusal(review, required=False)}
+    rows: list[QaRow] = []
+    left_out = 0
+    if version is not None:
+        rows, left_out = _validation_rows(lakehouse, version, config.evaluate.limit, rejected)
     if version is None or not rows:
-        raise _no_validation_rows(config, lakehouse)
+        raise _no_validation_rows(config, lakehouse, left_out)
+    rows = [as_reviewed(row, reviews.get(row.row_id)) for row in rows]
     finetune = last_selected_run(config, lakehouse) if "tuned" in config.evaluate.models else None
     if finetune:
         _refuse_what_it_has_seen(lakehouse, finetune, rows)
-    return Plan(rows, version, finetune)
+    return Plan(rows, version, reviewed, left_out, finetune)
 
 
-def _validation_rows(lakehouse: Lakehouse, version: int, limit: int | None) -> list[QaRow]:
-    """A sample of ``limit`` rows, the same at every run; no more than that are ever held."""
-    batches = lakehouse.read(QA_DATASET, where={"split": "validation", "retired_at": None}, version=version)
-    rows = QA_DATASET.records(batches)
+def _validation_rows(
+    lakehouse: Lakehouse, version: int, limit: int | None, rejected: Collection[str]
+) -> tuple[list[QaRow], int]:
+    """A sample of ``limit`` rows, the same at every run, and how many were rejected; no more are ever held."""
+    left_out = 0
+
+    def sound() -> Iterator[QaRow]:
+        nonlocal left_out
+        measured = {"split": "validation", "retired_at": None}
+        for row in QA_DATASET.records(lakehouse.read(QA_DATASET, where=measured, version=version)):
+            if row.row_id in rejected:
+                left_out += 1
+            else:
+                yield row
+
+    rows = sound()
     chosen = rows if limit is None else heapq.nsmallest(limit, rows, key=lambda row: sampling_key(row.row_id))
-    return sorted(chosen, key=lambda row: row.row_id)
+    return sorted(chosen, key=lambda row: row.row_id), left_out
 
 
-def _no_validation_rows(config: Config, lakehouse: Lakehouse) -> NothingToDo:
+def _no_validation_rows(config: Config, lakehouse: Lakehouse, rejected: int) -> NothingToDo:
     where = lakehouse.location(QA_DATASET)
+    if rejected:
+        return NothingToDo(
+            f"all {rejected} validation rows in {where} were rejected in review",
+            "add documents, or accept or edit rows: a row's latest review in qa_reviews is in force",
+        )
     kept = lakehouse.count(QA_DATASET, {"retired_at": None})
     if not kept:
         return NothingToDo(
@@ -278,6 +313,9 @@ def _tags(run: Run, plan: Plan) -> dict[str, str]:
 def _track_inputs(tracked: TrackedRun, config: Config, lakehouse: Lakehouse, plan: Plan) -> None:
     tracked.params(config.evaluate.model_dump(mode="json") | {"seed": config.generate.seed})
     tracked.input_table(QA_DATASET.name, lakehouse.location(QA_DATASET), plan.version, len(plan.rows), "evaluation")
+    if plan.reviews is not None:
+        reviews = lakehouse.count(QA_REVIEWS)
+        tracked.input_table(QA_REVIEWS.name, lakehouse.location(QA_REVIEWS), plan.reviews, reviews, "evaluation")
 
 
 def _tracked_figures(metrics: Sequence[Metric]) -> dict[str, float]:
@@ -318,23 +356,18 @@ def _report(
         answered=[
             AnsweredRow(row, [of_one[nth] for of_one in predictions.values()]) for nth, row in enumerate(plan.rows)
         ],
-        curve=_training_curve(config, plan.finetune),
+        curve=training_curve(config, plan.finetune) if plan.finetune else [],
+        sweep=sweeps_of(config, lakehouse, [plan.finetune] if plan.finetune else []),
     )
 
 
 def _tables_read(lakehouse: Lakehouse, plan: Plan) -> list[TableRead]:
     tables = [TableRead(QA_DATASET.name, plan.version, len(plan.rows), "validation rows that were answered")]
+    if plan.reviews is not None:
+        applied = f"reviews, by which {plan.rejected} validation rows stay away"
+        tables.append(TableRead(QA_REVIEWS.name, plan.reviews, lakehouse.count(QA_REVIEWS), applied))
     if plan.finetune and lakehouse.exists(FT_TRAINING):
         version = plan.finetune.training_version
         trained = sum(batch.num_rows for batch in lakehouse.read(FT_TRAINING, ["row_id"], version=version))
         tables.append(TableRead(plan.finetune.training_table, version, trained, "rows that the model was tuned on"))
     return tables
-
-
-def _training_curve(config: Config, finetune: FinetuneRun | None) -> list[tuple[int, str, float]]:
-    if finetune is None:
-        return []
-    result = TrainingResult(config.state / "models" / finetune.run_id, finetune.metrics)
-    if not (result.output / "metrics.jsonl").exists():
-        return []  # trained elsewhere: the model came back, its log did not
-    return list(result.steps())

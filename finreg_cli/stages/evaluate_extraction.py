@@ -52,7 +52,8 @@ from finreg_cli.stages.extraction_figures import (
     predictions_of,
 )
 from finreg_cli.stages.extraction_plan import HOLDOUT, Entrant, Plan, estimate, plan_evaluation
-from finreg_cli.stages.tuned_runs import OpenAnswerer, task_runs
+from finreg_cli.stages.sweep_report import sweeps_of
+from finreg_cli.stages.tuned_runs import OpenAnswerer
 from finreg_cli.tasks.structured_extraction import Reading, most_tokens
 from finreg_cli.tracking.base import TrackedRun, Tracker
 
@@ -218,18 +219,12 @@ def _report(
     metrics: Sequence[Metric],
 ) -> ExtractionReport:
     config = run.config
-    sweeps = {(each.sweep_id, each.round) for each in plan.runs}
-    members = [
-        each
-        for each in task_runs(config, lakehouse)
-        if (each.sweep_id, each.round) in sweeps and each.state == "finished"
-    ]
     return ExtractionReport(
         run_id=run.run_id,
         made_at=datetime.now(UTC),
         base_model=plan.last_run.base_model if plan.last_run else config.finetune.base_model,
         rounds=plan.runs,
-        members=sorted(members, key=lambda each: (each.round, each.run_id)),
+        sweep=sweeps_of(config, lakehouse, plan.runs),
         schema=schema,
         datasets={each.name: len(each.leases) for each in plan.sets},
         tables=_tables_read(lakehouse, plan),

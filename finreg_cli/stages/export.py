@@ -1,17 +1,17 @@
 """export: a table becomes a file that other tools take, as it stands or as conversations for another trainer.
 
 A training file holds what finetune itself would train on: no retired row, no row whose endpoint forbids training on its
-outputs, no validation row; what is left out is counted. Beside the file stands its provenance, so that years later
-someone can say where each of its rows came from. One pass over one version of the table; a batch is held at a time.
+outputs, none that a reviewer rejected (and edited ones as edited), no validation row; what is left out is counted.
+Beside the file stands its provenance, so that years later someone can say where each of its rows came from. One pass
+over one version of the table; a batch is held at a time.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 
 from finreg_cli import __version__
 from finreg_cli.config import Config
-from finreg_cli.domain import chat_format
 from finreg_cli.domain.exports import FORMS, ROWS
 from finreg_cli.domain.progress import Progress
 from finreg_cli.domain.records import (
@@ -33,15 +32,20 @@ from finreg_cli.domain.records import (
     QA_DATASET,
     QA_DATASET_TRAIN,
     QA_DATASET_VAL,
+    QA_REVIEWS,
     QA_SPLIT,
     TABLES,
     Message,
+    QaRow,
+    Review,
     Table,
 )
+from finreg_cli.domain.reviews import as_reviewed
 from finreg_cli.domain.splits import Split
 from finreg_cli.errors import ConfigError, NothingToDo
 from finreg_cli.lakehouse.base import Lakehouse, Where
 from finreg_cli.stages.base import distinct
+from finreg_cli.stages.conditions import demand_column, nearest, where_of
 from finreg_cli.stages.export_files import (
     demand_writable,
     provenance_of,
@@ -49,7 +53,9 @@ from finreg_cli.stages.export_files import (
     write_batches,
     write_text,
 )
+from finreg_cli.stages.question_rows import Reviewed
 from finreg_cli.stages.recorded_versions import recorded_versions
+from finreg_cli.tasks import regulation_qa
 from finreg_cli.tasks.structured_extraction import Reading
 
 Row = Mapping[str, Any]
@@ -60,7 +66,7 @@ ORIGIN = ("method", "model", "prompt_version", "outputs_may_train")
 """What made a row, in the tables that say so."""
 
 _READ_FOR_TRAINING: Mapping[str, Sequence[str]] = {
-    QA_DATASET.name: ("context", "question", "answer"),
+    QA_DATASET.name: tuple(each.name for each in fields(QaRow)),  # all that a review may change
     QA_DATASET_TRAIN.name: ("messages",),
     QA_DATASET_VAL.name: ("messages",),
     FT_TRAINING.name: ("messages",),
@@ -167,13 +173,15 @@ def export(
     form = _form_for(table, selection, target)
     side = _side_of(table, selection, form)
     _guard_plain_copies(table, lakehouse, selection)
-    chosen = _Chosen(table, lakehouse, selection, form, side)
+    obeys_reviews = table is QA_DATASET and form != ROWS
+    reviewed = Reviewed(lakehouse, config.finetune.require_review, side or "train") if obeys_reviews else None
+    chosen = _Chosen(table, lakehouse, selection, form, side, reviewed)
     if form == ROWS:
         schema = pa.schema([table.schema.field(column) for column in chosen.columns or table.schema.names])
         batches = (batch.select(schema.names) for batch in chosen.batches())
     else:
         schema = _schema_beside(table, form, chosen.columns)
-        conversations = _conversations(table, reading)
+        conversations = _conversations(table, reading, reviewed.reviews if reviewed else {})
         batches = (_conversed(batch, form, schema, conversations) for batch in chosen.batches())
 
     with progress.track(f"export {name}", lakehouse.count(table, chosen.where), "rows") as advance:
@@ -213,7 +221,7 @@ def _table_named(name: str, lakehouse: Lakehouse) -> Table[Any]:
         )
     if table is not None:
         raise NothingToDo(f"the table {name} was not written yet", f"there are: {', '.join(there)}")
-    raise ConfigError(f"there is no table '{name}'", f"{_nearest(name, there)}there are: {', '.join(there)}")
+    raise ConfigError(f"there is no table '{name}'", f"{nearest(name, there)}there are: {', '.join(there)}")
 
 
 def _form_for(table: Table[Any], selection: Selection, target: Path) -> str:
@@ -270,48 +278,8 @@ def _guard_plain_copies(table: Table[Any], lakehouse: Lakehouse, selection: Sele
 
 def _columns(table: Table[Any], wanted: Sequence[str]) -> list[str]:
     for name in wanted:
-        _demand_column(table, name)
+        demand_column(table, name)
     return list(dict.fromkeys(wanted))
-
-
-def _demand_column(table: Table[Any], name: str) -> None:
-    names = table.schema.names
-    if name not in names:
-        raise ConfigError(f"{table.name} has no column '{name}'", f"{_nearest(name, names)}known: {', '.join(names)}")
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}? " if near else ""
-
-
-def _where(table: Table[Any], conditions: Sequence[str]) -> dict[str, Any]:
-    """The conditions as the lakehouse takes them: one value of a column, or several of which any holds."""
-    values: dict[str, list[Any]] = {}
-    for condition in conditions:
-        name, equals, written = condition.partition("=")
-        if not equals:
-            raise ConfigError(f"'{condition}' is no condition", "write COLUMN=VALUE: --where kind=definition")
-        _demand_column(table, name)
-        values.setdefault(name, []).append(_value(table, name, written))
-    for name, found in values.items():
-        if len(found) > 1 and not all(type(each) in (str, int) for each in found):
-            raise ConfigError(f"--where names {name} more than once", "one of them, of null, true and false")
-    return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
-
-
-def _value(table: Table[Any], name: str, written: str) -> str | int | bool | None:
-    kind = table.schema.field(name).type
-    if written == "null":
-        return None
-    if pa.types.is_string(kind):
-        return written
-    if pa.types.is_boolean(kind) and written in ("true", "false"):
-        return written == "true"
-    if pa.types.is_integer(kind) and written.lstrip("-").isdecimal():
-        return int(written)
-    takes = {pa.bool_(): "true, false or null", pa.int64(): "a whole number or null"}.get(kind, "only null")
-    raise ConfigError(f"the column {name} of {table.name} cannot equal '{written}'", f"it takes {takes}")
 
 
 # --- which rows ------------------------------------------------------------------------------------------------------
@@ -321,10 +289,16 @@ class _Chosen:
     """The rows of one version that match and may be exported, with the count of the others by reason."""
 
     def __init__(
-        self, table: Table[Any], lakehouse: Lakehouse, selection: Selection, form: str, side: Split | None
+        self,
+        table: Table[Any],
+        lakehouse: Lakehouse,
+        selection: Selection,
+        form: str,
+        side: Split | None,
+        reviewed: Reviewed | None,
     ) -> None:
         self.columns = _columns(table, selection.columns)
-        self.where: Where = _where(table, selection.where)
+        self.where: Where = where_of(table, selection.where)
         latest = lakehouse.version(table) or 0
         self.version = latest if selection.version is None else selection.version
         self.read = 0
@@ -333,7 +307,9 @@ class _Chosen:
         self.documents: Counter[str] = Counter()
         self.not_trainable = 0
         self.table, self._lakehouse = table, lakehouse
+        self.reviews = lakehouse.version(QA_REVIEWS) if reviewed else None
         self._rules = dict(_rules(table, lakehouse, selection, form, side))
+        self._reviewed = reviewed
         self._needs = _READ_FOR_TRAINING[table.name] if form != ROWS else self.columns or table.schema.names
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -347,8 +323,16 @@ class _Chosen:
                 kept = batch.filter(holds(batch))
                 self.left_out.update({reason: batch.num_rows - kept.num_rows} if kept.num_rows < batch.num_rows else {})
                 batch = kept
+            if self._reviewed:
+                batch = self._without_refused(batch, self._reviewed)
             self._tally(batch)
             yield batch
+
+    def _without_refused(self, batch: pa.RecordBatch, reviewed: Reviewed) -> pa.RecordBatch:
+        columns = (batch.column(name).to_pylist() for name in ("row_id", "question"))
+        reasons = [reviewed.refusal(*row) for row in zip(*columns, strict=True)]
+        self.left_out.update(reason for reason in reasons if reason)
+        return batch.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
 
     def _tally(self, batch: pa.RecordBatch) -> None:
         names = batch.schema.names
@@ -423,16 +407,20 @@ def _conversed(batch: pa.RecordBatch, form: str, schema: pa.Schema, conversation
     return pa.RecordBatch.from_pylist(rows, schema=schema)
 
 
-def _conversations(table: Table[Any], reading: Callable[[], Reading]) -> Conversations:
+def _conversations(table: Table[Any], reading: Callable[[], Reading], reviews: Mapping[str, Review]) -> Conversations:
     if table is QA_DATASET:
-        return _of_a_question
+        return _of_questions(reviews)
     if "messages" in table.schema.names:
         return _of_messages
     return _of_documents(reading())
 
 
-def _of_a_question(row: Row) -> Iterator[Sequence[Message]]:
-    yield chat_format.messages(row["context"], row["question"], row["answer"])
+def _of_questions(reviews: Mapping[str, Review]) -> Conversations:
+    def conversation(row: Row) -> Iterator[Sequence[Message]]:
+        stored = QaRow(**{each.name: row[each.name] for each in fields(QaRow)})
+        yield regulation_qa.training_messages(as_reviewed(stored, reviews.get(stored.row_id)))
+
+    return conversation
 
 
 def _of_messages(row: Row) -> Iterator[Sequence[Message]]:
@@ -489,6 +477,7 @@ def _provenance(
         "selection": asdict(selection) | {"form": written.form, "split": written.split},
         "read": written.read,
         "left_out": written.left_out,
+        "reviews": None if chosen.reviews is None else {"table": QA_REVIEWS.name, "version": chosen.reviews},
         "not_trainable": chosen.not_trainable,
         "split": _split_settings(lakehouse),
         "made_by": _origins(chosen),

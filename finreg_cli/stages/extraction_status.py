@@ -11,6 +11,7 @@ from finreg_cli.domain.records import (
     LEASE_DOCS_HOLDOUT,
     LEASE_DOCS_TRAIN,
     LEASE_DOCS_TRAIN_SYNTH,
+    FinetuneRun,
 )
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.stages.base import distinct
@@ -62,8 +63,14 @@ def lineage(config: Config, lakehouse: Lakehouse) -> list[str]:
             f"round {run.round}: {run.training_table} version {run.training_version} -> run {run.run_id} "
             f"({run.base_model}, {run.method}, lr {run.learning_rate:g}, {run.epochs:g} epochs) -> {run.model_uri}"
         )
+        lines += registered_line(run)
         lines += scores.get(run.run_id, [])
     return lines
+
+
+def registered_line(run: FinetuneRun) -> list[str]:
+    """Where the model of a run was registered; nothing where it was not."""
+    return [f"  -> registered as {run.model_version}"] if run.model_version else []
 
 
 def _scores(lakehouse: Lakehouse) -> dict[str, list[str]]:

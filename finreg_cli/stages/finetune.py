@@ -6,58 +6,28 @@ and a selected model, for every synthetic round.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finreg_cli.config import Config
-from finreg_cli.domain.identity import content_hash
-from finreg_cli.domain.metrics import MIN_UNITS
-from finreg_cli.domain.records import FINETUNE_RUNS, FT_EVAL, FT_TRAINING, FinetuneRun
-from finreg_cli.errors import ConfigError, NothingToDo, StageFailed, TrainingFailed
+from finreg_cli.domain.metrics import MIN_UNITS, TASK_TITLES
+from finreg_cli.domain.records import FINETUNE_LOSSES, FINETUNE_RUNS, FT_EVAL, FT_TRAINING, FinetuneRun
+from finreg_cli.errors import NothingToDo
 from finreg_cli.lakehouse.base import Lakehouse
+from finreg_cli.reports.base import WriteSweepReport
 from finreg_cli.stages.base import Run, StageResult
-from finreg_cli.stages.training_tasks import TASK_METRIC, TrainingSet, TrainingTask
+from finreg_cli.stages.open_runs import OpenRuns
+from finreg_cli.stages.registering import register
+from finreg_cli.stages.sweep import Member, Sweep, Trained, figure, members_of, select, swept_params, trained
+from finreg_cli.stages.sweep_report import sweep_report
+from finreg_cli.stages.training_tasks import TrainingSet, TrainingTask
 from finreg_cli.stages.tuned_runs import selected_runs, task_runs
-from finreg_cli.tracking.base import TrackedRun, Tracker
-from finreg_cli.training.base import Trainer, TrainingJob
-
-SELECTED_BY = {
-    "eval_loss": ("eval_loss", 1),
-    "token_accuracy": ("token_accuracy", -1),
-    "task_metric": (TASK_METRIC, -1),
-}
-"""``finetune.select_by`` -> the metric, and the sign with which less of it is better."""
-
-Params = dict[str, Any]
-"""The resolved ``finetune`` section of one member of a sweep: one learning rate, one duration, the seed, the round."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What the members of one round share."""
-
-    run: Run
-    lakehouse: Lakehouse
-    trainer: Trainer
-    tracker: Tracker
-    task: TrainingTask
-    round: int
-
-    @property
-    def config(self) -> Config:
-        return self.run.config
-
-    def named(self, *parts: str) -> str:
-        return ", ".join([*([f"round {self.round}"] if self.task.has_rounds else []), *parts])
+from finreg_cli.tracking.base import Tracker
+from finreg_cli.training.base import Trainer
 
 
 def finetune(
@@ -67,48 +37,57 @@ def finetune(
     tracker: Tracker,
     task: TrainingTask,
     rounds: Sequence[int] | None = None,
+    *,
+    write_report: WriteSweepReport,
 ) -> StageResult:
-    """Trains one model per learning rate and duration, in each round, and selects the best by ``finetune.select_by``.
+    """Trains one model per learning rate, duration and rank, in each round; the best by ``finetune.select_by`` is
+    selected, and registered where ``finetune.register_to`` says so.
 
     A member whose rows and parameters were trained before is taken as it is; a killed one resumes at its checkpoint.
 
     Args:
         rounds: which to train, ascending; None for all that the task asks for.
+        write_report: of a sweep with more than one member.
 
     Raises:
         NothingToDo: there are no training rows, or too few groups to hold some back for ``ft_eval``.
         TrainingFailed: every member of a sweep failed.
+        StageFailed: the selected model could not be registered; it stays selected.
     """
     result = StageResult("finetune")
     counts: dict[int, dict[str, Any]] = {}
-    for round_ in task.rounds if rounds is None else rounds:
-        sweep = Sweep(run, lakehouse, trainer, tracker, task, round_)
-        try:
-            chosen = task.training_set(round_)
-        except NothingToDo as nothing:
-            if not counts and not run.dry_run:
-                raise
-            # A later round, and in `all --dry-run` even the first, may be one that is still to be generated.
-            result.warnings.append(f"{nothing.message}: {nothing.remedy}")
-            break
-        members = _params(sweep)
-        counts[round_] = {
-            "rows": chosen.count,
-            "left_out": chosen.left_out,
-            "runs": len(members),
-            "eval_units": len(chosen.held_back),
-        }
-        if run.dry_run:
-            continue
-        best = _select(sweep, _train_all(sweep, members, _write_rows(sweep, chosen), result))
-        counts[round_] |= _figures(sweep, best)
-        _tell(sweep, best, result)
-        if round_ and run.config.generate.early_stop and _is_no_better(sweep, best, result):
-            result.ends_rounds = True
-            break
-    result.counts = {"rounds": {str(each): of for each, of in counts.items()}} if task.has_rounds else counts.get(0, {})
+    pages: dict[str, str] = {}
+    open_runs = OpenRuns(run.config.state / "training" / "open_runs.json", tracker)
+    with nullcontext() if run.dry_run else open_runs.ended():
+        for round_ in task.rounds if rounds is None else rounds:
+            sweep = Sweep(run, lakehouse, trainer, tracker, open_runs, task, round_)
+            try:
+                chosen = task.training_set(sweep.round)
+            except NothingToDo as nothing:
+                if not counts and not run.dry_run:
+                    raise
+                # A later round, and in `all --dry-run` even the first, may be one that is still to be generated.
+                result.warnings.append(f"{nothing.message}: {nothing.remedy}")
+                break
+            counts[sweep.round] = {
+                "rows": chosen.count,
+                "left_out": chosen.left_out,
+                "runs": len(swept_params(sweep)),
+                "eval_units": len(chosen.held_back),
+            }
+            if run.dry_run:
+                continue
+            best, figures, page = _run_sweep(sweep, chosen, write_report, result)
+            counts[sweep.round] |= figures
+            if page:
+                pages["report"] = str(page)
+            if sweep.round and run.config.generate.early_stop and _is_no_better(sweep, best, result):
+                result.ends_rounds = True
+                break
+    by_round = {str(each): of for each, of in counts.items()}
+    result.counts = ({"rounds": by_round} if task.has_rounds else counts.get(0, {})) | pages
     if not run.dry_run:
-        result.saw(lakehouse, FT_TRAINING, FT_EVAL, FINETUNE_RUNS)
+        result.saw(lakehouse, FT_TRAINING, FT_EVAL, FINETUNE_RUNS, FINETUNE_LOSSES)
     return result
 
 
@@ -139,207 +118,98 @@ def _export_rows(folder: Path, lakehouse: Lakehouse) -> Path:
 # --- a sweep ---------------------------------------------------------------------------------------------------------
 
 
-def _params(sweep: Sweep) -> list[Params]:
-    config = sweep.config
-    section = config.finetune.model_dump(mode="json", exclude={"learning_rates", "trainer", "select_by", "max_rows"})
-    section["seed"] = config.generate.seed
-    if sweep.task.has_rounds:  # two rounds are two jobs, even where max_rows leaves both the same rows
-        section["round"] = sweep.round
-    # A value that is given twice is one member: two would share a run.
-    swept = product(dict.fromkeys(config.finetune.learning_rates), dict.fromkeys(config.finetune.durations))
-    return [section | {"learning_rate": rate, "duration": duration} for rate, duration in swept]
+def _run_sweep(
+    sweep: Sweep, chosen: TrainingSet, write_report: WriteSweepReport, result: StageResult
+) -> tuple[FinetuneRun, dict[str, Any], Path | None]:
+    """The selected model, what the summary says of the round, and the page, where there was more than one member."""
+    members = members_of(sweep, swept_params(sweep), _write_rows(sweep, chosen))
+    with trained(sweep, members) as done:
+        best = select(sweep, done.finished)
+        figures = _figures(sweep, best, chosen, done)
+        _tell(sweep, members, done, best, result)
+        page = _report(sweep, done, write_report) if len(members) > 1 else None
+        if sweep.config.finetune.register_to:
+            best = register(sweep.run, sweep.lakehouse, sweep.tracker, best)
+            figures["model_version"] = best.model_version
+    return best, figures, page
 
 
-def _train_all(sweep: Sweep, every: Sequence[Params], rows: Path, result: StageResult) -> list[FinetuneRun]:
-    members = [_member(sweep, number, params, rows) for number, params in enumerate(every, start=1)]
-    finished: list[FinetuneRun] = []
-    tags = {"finreg.run_id": sweep.run.run_id, "finreg.stage": "finetune"}
-    if sweep.task.has_rounds:
-        tags["finreg.round"] = str(sweep.round)
-    nothing_new = all(each.is_done for each in members)
-    with nullcontext() if nothing_new else sweep.tracker.run(sweep.named("finetune"), tags) as parent:
-        if parent:
-            section = sweep.config.finetune
-            parent.params({"base_model": section.base_model, "select_by": section.select_by})
-        for member in members:
-            try:
-                finished.append(_take(sweep, member) if member.is_done else _train(sweep, member, parent))
-            except TrainingFailed as error:
-                if len(members) == 1:
-                    raise
-                result.warnings.append(f"{member.name} failed: {error.message}")
-    if not finished:
-        raise TrainingFailed(
-            sweep.named("every member of the sweep failed"), f"see the logs in {sweep.config.state / 'logs'}"
-        )
-    return finished
-
-
-def _select(sweep: Sweep, finished: Sequence[FinetuneRun]) -> FinetuneRun:
-    """The best, marked as ``selected`` in the table, and the others as not; ties go to the lower eval loss."""
-    metric, sign = SELECTED_BY[sweep.config.finetune.select_by]
-
-    def rank(each: FinetuneRun) -> tuple[float, float]:
-        return sign * each.metrics.get(metric, sign * math.inf), each.metrics.get("eval_loss", math.inf)
-
-    best = min(finished, key=rank)
-    marked = [replace(each, selected=each is best) for each in finished]
-    sweep.lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches(marked))
-    return replace(best, selected=True)
-
-
-# --- one member of a sweep -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Member:
-    """``record`` is its row before it is trained; ``is_done`` where an earlier run has trained and measured it."""
-
-    name: str
-    job: TrainingJob
-    fingerprint: str
-    record: FinetuneRun
-    is_done: bool
-
-
-def _member(sweep: Sweep, number: int, params: Params, rows: Path) -> Member:
-    state = sweep.config.state
-    fingerprint = _fingerprint(rows, params)
-    earlier = _earlier_run(state / "models", fingerprint)
-    of_round = f"r{sweep.round}-" if sweep.task.has_rounds else ""
-    run_id = earlier or f"{sweep.run.run_id}-{of_round}{number}"
-    output = state / "models" / run_id
-    record = _record(sweep, run_id, params)
-    return Member(
-        name=sweep.named(f"lr {params['learning_rate']:g}", params["duration"]),
-        job=TrainingJob(run_id, rows, params, output, state / "logs" / f"{run_id}.log"),
-        fingerprint=fingerprint,
-        record=record,
-        is_done=(output / "result.json").exists() and sweep.task.measured(record) is not None,
-    )
-
-
-def _take(sweep: Sweep, member: Member) -> FinetuneRun:
-    sweep.run.progress.note(f"{member.name}: trained already as {member.job.run_id}")
-    return _finish(sweep, member, None)
-
-
-def _train(sweep: Sweep, member: Member, parent: TrackedRun | None) -> FinetuneRun:
-    """Trains, measures, and records both; what fails is recorded as failed."""
-    job, lakehouse = member.job, sweep.lakehouse
-    job.output.mkdir(parents=True, exist_ok=True)
-    (job.output / "job.json").write_text(
-        json.dumps({"fingerprint": member.fingerprint, "params": job.params}, indent=1)
-    )
-    lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([member.record]))
-    tags = {"finreg.run_id": job.run_id, "finreg.sweep_id": sweep.run.run_id, "finreg.stage": "finetune"}
-    try:
-        with sweep.tracker.run(member.name, tags, parent) as tracked:
-            _track_inputs(tracked, lakehouse, job.params)
-            return _finish(sweep, member, tracked)
-    except (StageFailed, ConfigError):  # not an interrupt: the same command goes on there
-        lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([replace(member.record, state="failed")]))
-        raise
-
-
-def _finish(sweep: Sweep, member: Member, tracked: TrackedRun | None) -> FinetuneRun:
-    """Brings the member to its end: what is trained or measured already is taken as it is."""
-    done = sweep.trainer.train(member.job, sweep.run.progress)
-    if tracked:
-        tracked.steps(done.steps())
-        tracked.metrics(done.metrics)
-        tracked.artifact(done.output / "result.json")
-    trained = replace(member.record, state="finished", metrics=done.metrics, model_uri=str(done.merged))
-    found = sweep.task.measure(trained)
-    if tracked:
-        tracked.metrics(found)
-    finished = replace(trained, metrics=done.metrics | found)
-    sweep.lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([finished]))
-    return finished
-
-
-def _record(sweep: Sweep, run_id: str, params: Params) -> FinetuneRun:
-    return FinetuneRun(
-        run_id=run_id,
-        sweep_id=sweep.run.run_id,
-        task=sweep.config.task,
-        round=sweep.round,
-        trainer=sweep.config.finetune.trainer,
-        base_model=params["base_model"],
-        method=params["method"],
-        learning_rate=params["learning_rate"],
-        epochs=float(params["duration"].removesuffix("ep")),
-        state="running",
-        metrics={},
-        selected=False,
-        model_uri=None,
-        model_version=None,
-        training_table=FT_TRAINING.name,
-        training_version=sweep.lakehouse.version(FT_TRAINING) or 0,
-    )
-
-
-def _track_inputs(tracked: TrackedRun, lakehouse: Lakehouse, params: Params) -> None:
-    tracked.params(params)
-    for table, context in ((FT_TRAINING, "training"), (FT_EVAL, "selection")):
-        tracked.input_table(
-            table.name, lakehouse.location(table), lakehouse.version(table) or 0, lakehouse.count(table), context
-        )
-
-
-def _fingerprint(rows_file: Path, params: Params) -> str:
-    """The same rows and parameters are the same job, whatever order the tables gave the rows in."""
-    rows = sorted(
-        content_hash(row["row_id"], row["split"], row["messages"])
-        for batch in pq.ParquetFile(rows_file).iter_batches()
-        for row in batch.to_pylist()
-    )
-    return content_hash(rows, params)
-
-
-def _earlier_run(models: Path, fingerprint: str) -> str | None:
-    for job in sorted(models.glob("*/job.json"), reverse=True):
-        try:
-            if json.loads(job.read_text())["fingerprint"] == fingerprint:
-                return job.parent.name
-        except (OSError, ValueError, KeyError):
-            continue  # a run killed while it wrote this file: it is trained anew
-    return None
+def _report(sweep: Sweep, done: Trained, write_report: WriteSweepReport) -> Path:
+    files = write_report(sweep_report(sweep.config, sweep.lakehouse, sweep.run.run_id))
+    if done.parent:
+        done.parent.artifact(files.page)
+        done.parent.artifact(files.plot)
+    return files.page
 
 
 # --- what is said of it ----------------------------------------------------------------------------------------------
 
 
-def _figures(sweep: Sweep, best: FinetuneRun) -> dict[str, Any]:
-    tokens = best.metrics.get("train_tokens", 0.0)
+def _figures(sweep: Sweep, best: FinetuneRun, chosen: TrainingSet, done: Trained) -> dict[str, Any]:
+    metrics = best.metrics
+    tokens = metrics.get("train_tokens", 0.0)
     figures = {
+        "left_out": _left_out(chosen.left_out, best),
+        "cut_rows": int(metrics.get("cut_rows", 0)),
+        "failed_runs": len(done.failed),
         "selected": best.run_id,
         "learning_rate": best.learning_rate,
-        "eval_loss": best.metrics.get("eval_loss"),
-        "token_accuracy": best.metrics.get("token_accuracy"),
+        "epochs": best.epochs,
+        "lora_rank": int(metrics["lora_rank"]) if "lora_rank" in metrics else None,
+        "eval_loss": metrics.get("eval_loss"),
+        "perplexity": metrics.get("perplexity"),
+        "token_accuracy": metrics.get("token_accuracy"),
         "train_tokens": int(tokens),
         "context_lengths": round(tokens / sweep.config.finetune.context_length, 1),
+        "eval_rows": sweep.lakehouse.count(FT_EVAL),
     }
-    if not sweep.task.has_rounds:
-        return figures
-    of_task = {name: value for name, value in best.metrics.items() if name.startswith("task_")}
-    return figures | {"epochs": best.epochs, "eval_rows": sweep.lakehouse.count(FT_EVAL)} | of_task
+    return figures | {name: value for name, value in metrics.items() if name.startswith("task_")}
 
 
-def _tell(sweep: Sweep, best: FinetuneRun, result: StageResult) -> None:
-    if TASK_METRIC in best.metrics:
-        selected = sweep.named(f"lr {best.learning_rate:g}", f"{best.epochs:g}ep")
-        result.findings.append(
-            f"{selected}: strict F1 {best.metrics[TASK_METRIC]:.3f} on the {best.metrics['task_documents']:.0f} "
-            f"documents of ft_eval, eval loss {best.metrics.get('eval_loss', math.nan):.3f}"
-        )
-    skipped = int(best.metrics.get("skipped_rows", 0))
-    if skipped:
-        too_long = sweep.named(f"{skipped} rows are longer than finetune.context_length")
+def _left_out(before: Mapping[str, int], best: FinetuneRun) -> dict[str, int]:
+    """What stayed away from the tables, and what the script left out of them."""
+    too_long = int(best.metrics.get("left_out_rows", 0))
+    return {**before, **({"too_long": too_long} if too_long else {})}
+
+
+def _tell(sweep: Sweep, members: Sequence[Member], done: Trained, best: FinetuneRun, result: StageResult) -> None:
+    for member in members:
+        if member.job.run_id in done.failed:
+            result.warnings.append(f"{member.name} failed: {done.failed[member.job.run_id]}")
+    selected = next(each.name for each in members if each.job.run_id == best.run_id)
+    loss = figure(best, "eval_loss")
+    if loss is None:
         result.warnings.append(
-            f"{too_long} ({sweep.config.finetune.context_length} tokens) and were left out of training: "
-            f"{Path(best.model_uri or '').parent / 'result.json'} names them"
+            f"{selected} was selected without an eval loss that is a number: its training diverged, so lower "
+            "finetune.learning_rates"
         )
+    said = [*_task_figure(sweep, best), *([f"eval loss {loss:.3f}"] if loss is not None else [])]
+    if len(members) > 1 or sweep.task_metric in best.metrics:
+        result.findings.append(f"{selected}: {', '.join(said)}")
+    _tell_of_long_rows(sweep, best, result)
+
+
+def _task_figure(sweep: Sweep, best: FinetuneRun) -> list[str]:
+    value = figure(best, sweep.task_metric)
+    if value is None:
+        return []
+    things = "documents" if "task_documents" in best.metrics else "rows"
+    measured = best.metrics[f"task_{things}"]
+    return [f"{TASK_TITLES[sweep.task_metric]} {value:.3f} on the {measured:.0f} {things} of ft_eval"]
+
+
+def _tell_of_long_rows(sweep: Sweep, best: FinetuneRun, result: StageResult) -> None:
+    named_in = Path(best.model_uri or "").parent / "result.json"
+    for metric, fate in (
+        ("cut_rows", "their prompts lost their middle, so the evidence may be gone"),
+        ("left_out_rows", "they were left out of training"),
+    ):
+        rows = int(best.metrics.get(metric, 0))
+        if rows:
+            too_long = sweep.named(f"{rows} rows are longer than finetune.context_length")
+            result.warnings.append(
+                f"{too_long} ({sweep.config.finetune.context_length} tokens), and {fate}: {named_in} names them"
+            )
 
 
 def _is_no_better(sweep: Sweep, best: FinetuneRun, result: StageResult) -> bool:

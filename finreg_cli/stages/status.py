@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import heapq
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,19 +14,29 @@ from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.records import (
     EVALUATION_METRICS,
     EVALUATION_PREDICTIONS,
+    FINETUNE_LOSSES,
+    FT_EVAL,
     FT_TRAINING,
     QA_DATASET,
     SPLITTED_DOCUMENTS,
     TABLES,
     FinetuneRun,
+    Message,
+    RowLoss,
+    TrainingRow,
 )
+from finreg_cli.domain.reviews import refusal
 from finreg_cli.domain.versions import in_force
 from finreg_cli.errors import ConfigError, NothingToDo, StageFailed
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.stages import extraction_status
 from finreg_cli.stages.base import distinct
+from finreg_cli.stages.conditions import where_of
+from finreg_cli.stages.extraction_status import registered_line
 from finreg_cli.stages.ingest_plan import gone_line, source_plan
 from finreg_cli.stages.recorded_versions import chunk_ids_in_force, recorded_versions, where_in_force
+from finreg_cli.stages.reviews import reviews_in_force
+from finreg_cli.stages.row_losses import LearntRow, by_loss, highest_after_training
 from finreg_cli.stages.tuned_runs import rows_seen, selected_runs, task_runs
 
 
@@ -54,12 +65,14 @@ class Survey:
     """``stale`` and ``lineage`` are lines for a person; each stale one ends with the command that mends it.
 
     ``versions`` are ordered by work, the oldest first; ``retired`` counts the rows whose text is no longer in force.
+    ``learnt_worst`` are the training rows with the highest loss under the last selected model: mostly wrong rows.
     """
 
     tables: list[TableStatus] = field(default_factory=list)
     versions: list[VersionStatus] = field(default_factory=list)
     retired: int = 0
     stale: list[str] = field(default_factory=list)
+    learnt_worst: list[LearntRow] = field(default_factory=list)
     lineage: list[str] = field(default_factory=list)
 
 
@@ -81,6 +94,9 @@ def survey(config: Config, lakehouse: Lakehouse, with_lineage: bool = False) -> 
         found.versions = _versions(lakehouse)
         found.retired = lakehouse.count(QA_DATASET) - lakehouse.count(QA_DATASET, {"retired_at": None})
     found.stale = _stale(config, lakehouse) if questions else extraction_status.stale(config, lakehouse)
+    selected = _last_selected(config, lakehouse)
+    if selected:
+        found.learnt_worst = highest_after_training(config, lakehouse, selected)
     if with_lineage:
         found.lineage = _lineage(config, lakehouse) if questions else extraction_status.lineage(config, lakehouse)
     return found
@@ -91,10 +107,11 @@ def _stale(config: Config, lakehouse: Lakehouse) -> list[str]:
     chunks = chunk_ids_in_force(lakehouse)
     rows = QA_DATASET, ["row_id", "chunk_ids", "split"], {"retired_at": None}
     orphans, train = 0, set()
+    rejected = _rejected(lakehouse, found)
     for batch in lakehouse.read(*rows):
         for row in batch.to_pylist():
             orphans += not chunks.issuperset(row["chunk_ids"])
-            if row["split"] == "train":
+            if row["split"] == "train" and row["row_id"] not in rejected:
                 train.add(row["row_id"])
     if orphans:
         found.append(f"{orphans} rows of qa_dataset stand on chunks that are gone or superseded: finreg generate")
@@ -110,12 +127,23 @@ def _stale(config: Config, lakehouse: Lakehouse) -> list[str]:
     return found
 
 
+def _rejected(lakehouse: Lakehouse, found: list[str]) -> set[str]:
+    """The rows that a reviewer rejected; a review that cannot be understood is one more line of ``found``."""
+    try:
+        reviews = reviews_in_force(lakehouse)
+    except StageFailed as failed:
+        found.append(f"{failed.message}: {failed.remedy}")
+        return set()
+    return {row_id for row_id, review in reviews.items() if refusal(review, required=False)}
+
+
 def _stale_model(lakehouse: Lakehouse, selected: FinetuneRun, train: set[str]) -> list[str]:
     """Of the selected model; ``train`` are the ids of the training rows that stand now."""
     found = []
     gone = len({row["row_id"] for row in rows_seen(lakehouse, selected, ["row_id"])} - train)
     if gone:
-        found.append(f"model {selected.run_id} was trained on {gone} rows that are retired or moved: finreg finetune")
+        what = "rows that are retired, moved or rejected in review"
+        found.append(f"model {selected.run_id} was trained on {gone} {what}: finreg finetune")
     if selected.run_id not in distinct(lakehouse, EVALUATION_METRICS, "finetune_run_id"):
         found.append(f"model {selected.run_id} is selected and not evaluated yet: finreg evaluate")
     return found
@@ -184,7 +212,8 @@ def _lineage_of_model(lakehouse: Lakehouse, run: FinetuneRun) -> list[str]:
     lines = [
         f"{run.training_table} version {run.training_version}"
         + (f" ({trained} rows)" if trained is not None else "")
-        + f" -> run {run.run_id} ({run.base_model}, {run.method}, lr {run.learning_rate:g}) -> {run.model_uri}"
+        + f" -> run {run.run_id} ({run.base_model}, {run.method}, lr {run.learning_rate:g}) -> {run.model_uri}",
+        *registered_line(run),
     ]
     evaluations: Counter[str] = Counter()
     where = {"finetune_run_id": run.run_id}
@@ -207,12 +236,15 @@ def _rows_by_path(lakehouse: Lakehouse) -> Counter[tuple[str, str, str]]:
     return rows
 
 
-def sample_rows(lakehouse: Lakehouse, name: str, sample: int) -> list[dict[str, Any]]:
-    """Up to ``sample`` rows, spread over the table by a hash and the same at every call.
+def sample_rows(lakehouse: Lakehouse, name: str, sample: int, where: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Up to ``sample`` rows, spread over the table by a hash and the same at every call; of losses the highest.
+
+    Args:
+        where: ``COLUMN=VALUE`` each; all columns hold, and any of the values that one column is named with.
 
     Raises:
-        ConfigError: finreg knows no such table.
-        NothingToDo: the table was not written yet, or is empty.
+        ConfigError: finreg knows no such table or column, or the column holds no such values.
+        NothingToDo: the table was not written yet, or no row matches.
     """
     table = next((each for each in TABLES if each.name == name), None)
     if table is None:
@@ -220,15 +252,44 @@ def sample_rows(lakehouse: Lakehouse, name: str, sample: int) -> list[dict[str, 
         hint = f"did you mean {near[0]}? " if near else ""
         there = ", ".join(each.name for each in TABLES if lakehouse.exists(each)) or "none yet"
         raise ConfigError(f"there is no table '{name}'", f"{hint}there are: {there}")
+    found = (
+        row
+        for batch in lakehouse.read(table, where=where_of(table, where))
+        for row in batch.to_pylist(maps_as_pydicts="strict")
+    )
     rows = heapq.nsmallest(
         sample,
         (
-            (content_hash(str(row)), position, row)
-            for position, row in enumerate(
-                row for batch in lakehouse.read(table) for row in batch.to_pylist(maps_as_pydicts="strict")
-            )
+            (_highest_first(row) if table is FINETUNE_LOSSES else 0.0, content_hash(str(row)), position, row)
+            for position, row in enumerate(found)
         ),
     )
     if not rows:
-        raise NothingToDo(f"{name} has no rows", "'finreg status' shows which tables have any")
-    return [row for _, _, row in rows]
+        wanted = f" with {' and '.join(where)}" if where else ""
+        raise NothingToDo(f"{name} has no rows{wanted}", "'finreg status' shows which tables have any")
+    return [row for *_, row in rows]
+
+
+def _highest_first(row: dict[str, Any]) -> float:
+    return by_loss(RowLoss(**row))[0]
+
+
+def sample_training_rows(lakehouse: Lakehouse, name: str, sample: int, where: Sequence[str] = ()) -> list[TrainingRow]:
+    """As `sample_rows`, of a table that the trainer reads.
+
+    Raises:
+        ConfigError: also where the trainer reads another table.
+    """
+    if name not in (FT_TRAINING.name, FT_EVAL.name):
+        raise ConfigError(
+            f"--mask shows rows as the trainer sees them, and the trainer does not read {name}",
+            f"finreg show {FT_TRAINING.name} --mask, or {FT_EVAL.name}",
+        )
+    return [
+        TrainingRow(
+            messages=[Message(**message) for message in row["messages"]],
+            row_id=row["row_id"],
+            group_key=row["group_key"],
+        )
+        for row in sample_rows(lakehouse, name, sample, where)
+    ]

@@ -46,11 +46,8 @@ from finreg_cli.stages.extraction import Extraction, extract
 from finreg_cli.stages.tuned_runs import OpenAnswerer
 from finreg_cli.tasks.structured_extraction import Reading, most_tokens
 
-TASK_METRIC = "task_f1_strict"
-"""What ``finetune.select_by: task_metric`` looks at, among what `TrainingTask.measure` gives."""
-
 KEPT_IN = "task_metric.json"
-"""Beside the model: what it extracted from the documents of ``ft_eval``."""
+"""Beside the model: what it answered, or found in the documents of ``ft_eval``."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +89,13 @@ class TrainingTask(Protocol):
         """What `measure` found in an earlier run; None where it is still to be called."""
 
     def measure(self, model: FinetuneRun) -> dict[str, float]:
-        """The task's own metrics of a finished model on ``ft_eval``, by name; empty where the task has none."""
+        """The task's own metrics of a finished model on ``ft_eval``, by name; empty where they are not asked for.
+
+        Every name begins with ``task_``; `finreg_cli.domain.metrics.TASK_METRICS` names the one to select by.
+        """
 
     def gain(self, later: FinetuneRun, earlier: FinetuneRun) -> Figure | None:
-        """The task metric of one model minus another's, paired, on ``ft_eval``; None where the task has none."""
+        """The task metric of one model minus another's, paired, on ``ft_eval``; None where the task has no rounds."""
 
 
 def hold_back(config: Config, groups: Collection[str]) -> frozenset[str]:

@@ -1,45 +1,29 @@
-"""MLflow behind the tracking port: a SQLite file by default, any tracking URI, never telemetry.
-
-MLflow is imported when the first run opens (about two seconds), not before.
-"""
+"""MLflow behind the tracking port: a SQLite file by default, any tracking URI, never telemetry."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import logging
-import os
-import sqlite3
 import time
-import urllib.error
-import urllib.request
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finreg_cli.errors import ConfigError, Interrupted, StageFailed
-from finreg_cli.tracking.base import TrackedRun
+from finreg_cli.tracking.base import Registration, TrackedRun
+from finreg_cli.tracking.store import SQLITE, open_client, translated
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SQLITE = "sqlite:///"
-REMEDY = "check the URI and that its folder can be written, for example --set tracking.uri=sqlite:///mlflow.db"
-REACH_SECONDS = 10
 METRICS_A_REQUEST = 1_000
 PARAMS_A_REQUEST = 100
 PARAM_CHARACTERS = 6_000
 
-_SILENCE = {
-    # Never phone home: read at import, and again with each event.
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    # Else the first contact with a store prints a page of alembic's migrations.
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-}
+_OPEN = ("RUNNING", "SCHEDULED")
 
 
 class MlflowTracker:
@@ -58,8 +42,13 @@ class MlflowTracker:
         self._artifact_root = artifact_root
 
     @contextmanager
-    def run(self, name: str, tags: Mapping[str, str], parent: TrackedRun | None = None) -> Iterator[TrackedRun]:
+    def run(
+        self, name: str, tags: Mapping[str, str], parent: TrackedRun | None = None, resume: str | None = None
+    ) -> Iterator[TrackedRun]:
         """An open run; nested under ``parent`` where one is given.
+
+        Args:
+            resume: the tracker's id of a run to go on under; where the store no longer knows it, a new run is made.
 
         Raises:
             ConfigError: the tracking URI means nothing to MLflow, its store cannot be written, or the experiment is
@@ -69,9 +58,8 @@ class MlflowTracker:
         all_tags = {**tags, "mlflow.source.name": "finreg"}
         if parent is not None:
             all_tags["mlflow.parentRunId"] = parent.id
-        with self._translated():
-            opened = self._client.create_run(self._experiment_id, run_name=name, tags=all_tags)
-        run = MlflowRun(self, opened.info.run_id)
+        with translated(self._uri):
+            run = MlflowRun(self, self._resumed(resume, all_tags) or self._created(name, all_tags))
         try:
             yield run
         except (KeyboardInterrupt, Interrupted, GeneratorExit):
@@ -80,30 +68,75 @@ class MlflowTracker:
         except BaseException:
             self._end(run.id, "FAILED")
             raise
-        with self._translated():
+        with translated(self._uri):
             self._client.set_terminated(run.id, "FINISHED")
+
+    def end(self, run_id: str) -> None:
+        """Ends a run that a killed process left open; one that has ended or is unknown stays as it is."""
+        with translated(self._uri):
+            found = self._known(run_id)
+            if found is not None and found.info.status in _OPEN:
+                self._client.set_terminated(run_id, "KILLED")
+
+    def register(self, model: Registration) -> str:
+        """Logs the model in its member's run, registers it and points the alias at it; gives the version.
+
+        Raises:
+            ConfigError: the registry's store cannot be opened.
+            StageFailed: the registry cannot be reached, or refuses.
+        """
+        from finreg_cli.tracking.registry import MlflowRegistry
+
+        with translated(self._uri):
+            run_id = self._run_of(model.run_id)
+        if run_id is None:  # its store was exchanged since: the model gets a run of its own
+            with self.run(
+                f"register {model.run_id}", {"finreg.run_id": model.run_id, "finreg.stage": "finetune"}
+            ) as run:
+                return MlflowRegistry(self._uri).register(model, run.id)
+        return MlflowRegistry(self._uri).register(model, run_id)
+
+    def _run_of(self, run_id: str) -> str | None:
+        """The newest tracked run of a member of a sweep, by our id of it."""
+        where = f"tags.`finreg.run_id` = '{run_id}' and tags.`finreg.stage` = 'finetune'"
+        newest = ["attributes.start_time DESC"]
+        found = self._client.search_runs([self._experiment_id], where, order_by=newest, max_results=1)
+        return found[0].info.run_id if found else None
+
+    def _created(self, name: str, tags: Mapping[str, str]) -> str:
+        return str(self._client.create_run(self._experiment_id, run_name=name, tags=dict(tags)).info.run_id)
+
+    def _resumed(self, run_id: str | None, tags: Mapping[str, str]) -> str | None:
+        if run_id is None or self._known(run_id) is None:
+            return None
+        self._client.update_run(run_id, status="RUNNING")
+        for name, value in tags.items():
+            self._client.set_tag(run_id, name, value)
+        return run_id
+
+    def _known(self, run_id: str) -> Any:
+        """The run; None where the store does not know it, or it is deleted."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # unknown; no id at all
+                return None
+            raise
+        return found if found.info.lifecycle_stage == "active" else None
 
     def _end(self, run_id: str, status: str) -> None:
         """Ends a run while another error is on its way, which a tracker's own must not replace."""
         try:
-            with self._translated():
+            with translated(self._uri):
                 self._client.set_terminated(run_id, status)
         except (ConfigError, StageFailed) as error:
             logging.getLogger(__name__).warning("the tracked run stays open: %s", error.message)
 
     @cached_property
     def _client(self) -> MlflowClient:
-        mlflow = _import_mlflow()
-        if self._uri.startswith(("http://", "https://")):
-            _reach_server(self._uri)
-        elif self._uri.startswith(SQLITE):
-            _open_sqlite(self._uri)
-        try:
-            return mlflow.MlflowClient(tracking_uri=self._uri)  # type: ignore[no-any-return]  # imported lazily
-        except mlflow.exceptions.MlflowException as error:
-            raise ConfigError(
-                f"tracking.uri: MLflow cannot open {self._uri!r}: {_first_line(error)}", REMEDY
-            ) from error
+        return open_client(self._uri)
 
     @cached_property
     def _experiment_id(self) -> str:
@@ -130,50 +163,6 @@ class MlflowTracker:
                 return str(made_by_another.experiment_id)
             raise
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Vendor errors as ours; what MLflow's dependencies deprecate of each other is not the user's to read.
-
-        An OSError is an artifact on a full or read-only disk, or comes from `requests`.
-        """
-        mlflow = _import_mlflow()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                yield
-            except (mlflow.exceptions.MlflowException, OSError) as error:
-                raise StageFailed(
-                    f"MLflow at {self._uri} refused: {_first_line(error)}",
-                    "check tracking.uri and tracking.experiment, then run the same command again",
-                ) from error
-
-
-def _reach_server(uri: str) -> None:
-    """Fails at once where no server is; MLflow itself would try for four minutes."""
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=REACH_SECONDS):
-            pass
-    except urllib.error.HTTPError as refusal:
-        refusal.close()  # an answer is an answer: a gateway need not know /health
-    except (OSError, ValueError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise StageFailed(
-            f"tracking.uri: no MLflow server answers at {uri}: {reason}",
-            "start it ('mlflow server'), or --set tracking.uri=sqlite:///mlflow.db",
-        ) from None
-
-
-def _open_sqlite(uri: str) -> None:
-    """Fails at once where the file cannot be written or is no database; MLflow itself would try for two minutes."""
-    path = Path(uri.removeprefix(SQLITE).partition("?")[0])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=REACH_SECONDS)) as database:
-            database.execute("PRAGMA schema_version")
-            database.execute("BEGIN IMMEDIATE")
-    except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"tracking.uri: cannot write the database {path}: {error}", REMEDY) from None
-
 
 class MlflowRun:
     """An open run (`tracking.base.TrackedRun`)."""
@@ -191,7 +180,7 @@ class MlflowRun:
 
         texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
         params = [Param(name, text[:PARAM_CHARACTERS]) for name, text in texts.items()]
-        with self._tracker._translated():
+        with translated(self._tracker._uri):
             for batch in _batches(params, PARAMS_A_REQUEST):
                 self._tracker._client.log_batch(self._id, params=batch)
 
@@ -203,7 +192,7 @@ class MlflowRun:
 
         now = int(time.time() * 1000)
         metrics = (Metric(name, value, now, step) for step, name, value in values)
-        with self._tracker._translated():
+        with translated(self._tracker._uri):
             for batch in _batches(metrics, METRICS_A_REQUEST):
                 self._tracker._client.log_batch(self._id, metrics=batch)
 
@@ -219,27 +208,14 @@ class MlflowRun:
             source=json.dumps(source),
             profile=json.dumps({"num_rows": rows}),
         )
-        with self._tracker._translated():
+        with translated(self._tracker._uri):
             self._tracker._client.log_inputs(
                 self._id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
             )
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        with self._tracker._translated():
+        with translated(self._tracker._uri):
             self._tracker._client.log_artifact(self._id, str(path), folder or None)
-
-
-def _import_mlflow() -> Any:
-    os.environ.update(_SILENCE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its dependencies deprecate each other; nothing of it is ours to change
-        import mlflow
-        import mlflow.exceptions
-    return mlflow
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _batches(values: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -13,29 +13,37 @@ from typing import TYPE_CHECKING, Any
 from finreg_cli.domain.records import Message
 from finreg_cli.errors import MissingExtra, ModelMissing, StageFailed
 from finreg_cli.llm.embedded import XllamacppAnswerer
+from finreg_cli.training.base_models import ModelRegistry, base_folder
+from finreg_cli.training.encoding import render_prompt
 from finreg_cli.training.gguf_export import f16_gguf, is_exportable
-from finreg_cli.training.local import base_folder
-from finreg_cli.training.train import render_prompt
 
 if TYPE_CHECKING:
     from finreg_cli.llm.base import Answerer
 
 
-def answerer_for(model: str | Path) -> Answerer:
+def answerer_for(model: str | Path, registry: ModelRegistry | None = None) -> Answerer:
     """Opens a base model by its name, or a tuned one by its ``merged`` folder.
 
     Both go the same way: weights in safetensors -> F16 GGUF (made once) -> xllamacpp. A model that the export does not
     know is answered for by transformers, and then its tuned descendant is as well.
+
+    Args:
+        model: as in the configuration, or a folder.
+        registry: where a registered model comes from.
 
     Raises:
         ModelMissing: it is not on this machine.
         ConfigError: a folder without a model.
         MissingExtra: a package of the extra ``train`` is needed and not installed.
     """
-    folder = Path(base_folder(str(model)))
+    folder = Path(base_folder(str(model), registry=registry))
     if is_exportable(folder):
         return XllamacppAnswerer(f16_gguf(folder))
     return TransformersAnswerer(str(folder))
+
+
+class PromptTooLongError(Exception):
+    """A prompt fills the context; the message says how long both are."""
 
 
 class TransformersAnswerer:
@@ -80,29 +88,47 @@ class TransformersAnswerer:
             StageFailed: a schema was given; or a prompt is longer than the context, and the answers before it were
                 yielded.
         """
-        import torch
-
         if schema is not None:
             raise StageFailed("transformers cannot hold an answer to a JSON schema", "--set 'evaluate.decoding=[free]'")
-
-        longest = self._model.config.max_position_embeddings
         for number, prompt in enumerate(prompts, start=1):
-            rendered = render_prompt(self._tokenizer, [asdict(message) for message in prompt])
-            inputs = self._tokenizer(rendered, add_special_tokens=False, return_tensors="pt")
-            length = inputs["input_ids"].shape[1]
-            if length >= longest:
+            try:
+                inputs = self.inputs([asdict(message) for message in prompt])
+            except PromptTooLongError as error:
                 raise StageFailed(
-                    f"prompt {number} of {len(prompts)} has {length} tokens, and the model takes {longest}",
+                    f"prompt {number} of {len(prompts)} {error}",
                     "lower ingest.chunk_tokens (extraction.window_tokens), so that a prompt fits in",
-                )
-            with torch.no_grad():
-                ids = self._model.generate(
-                    **inputs,
-                    max_new_tokens=min(max_tokens, longest - length),
-                    do_sample=False,
-                    pad_token_id=self._tokenizer.eos_token_id,
-                )
-            yield self._tokenizer.decode(ids[0, length:], skip_special_tokens=True)
+                ) from None
+            ids = self.generate(inputs, max_tokens, do_sample=False)
+            yield self.decode(ids[0, inputs["input_ids"].shape[1] :])
+
+    def inputs(self, messages: Sequence[Mapping[str, str]]) -> Any:
+        """What the model takes of a conversation: input_ids and attention_mask, (1, tokens) each.
+
+        Raises:
+            PromptTooLongError: the context holds no token more.
+        """
+        rendered = render_prompt(self._tokenizer, [dict(message) for message in messages])
+        inputs = self._tokenizer(rendered, add_special_tokens=False, return_tensors="pt")
+        length, longest = inputs["input_ids"].shape[1], self._model.config.max_position_embeddings
+        if length >= longest:
+            raise PromptTooLongError(f"has {length} tokens, and the model takes {longest}")
+        return inputs
+
+    def generate(self, inputs: Any, max_tokens: int | None, **settings: Any) -> Any:
+        """The ids of prompt and answer, (1, tokens); the answer ends at ``max_tokens`` or where the context does."""
+        import torch
+
+        room = int(self._model.config.max_position_embeddings - inputs["input_ids"].shape[1])
+        with torch.no_grad():
+            return self._model.generate(
+                **inputs,
+                max_new_tokens=room if max_tokens is None else min(max_tokens, room),
+                pad_token_id=self._tokenizer.eos_token_id,
+                **settings,
+            )
+
+    def decode(self, ids: Any) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def close(self) -> None:
         """Frees the model's memory."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from finreg_cli.domain.progress import Progress
+if TYPE_CHECKING:  # the training script reads this module too, on workers that have only this package
+    from finreg_cli.domain.progress import Progress
+
+NEUTRAL_PARAMS = frozenset({"processes", "save_steps", "gradient_checkpointing"})
+"""Keys of a job's parameters that decide how it is trained and not what comes out: the same job with another value."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +22,10 @@ class TrainingJob:
     Args:
         run_id: names the folder ``models/<run_id>`` and the row of ``finetune_runs``.
         rows: a Parquet file with the columns messages, row_id, group_key and ``split`` (``train`` or ``eval``).
-        params: the resolved ``finetune`` section with ``learning_rate`` (one value), ``seed`` and ``output``.
-        output: the folder that receives ``adapter/``, ``merged/``, ``metrics.jsonl`` and ``result.json``.
+        params: the resolved ``finetune`` section with one ``learning_rate``, ``duration`` and ``lora.rank``, and with
+            ``seed`` and ``output``.
+        output: the folder that receives ``adapter/`` (none where all weights are trained), ``merged/``,
+            ``metrics.jsonl``, ``losses.jsonl`` and ``result.json``.
         log: the file that receives what the training process prints.
     """
 
@@ -46,12 +53,20 @@ class TrainingResult:
 
     def steps(self) -> Iterator[tuple[int, str, float]]:
         """(step, name, value) of everything that was logged while it trained."""
-        import json
+        for entry in self._lines("metrics.jsonl"):
+            yield entry["step"], entry["name"], entry["value"]
 
-        with (self.output / "metrics.jsonl").open() as lines:
-            for line in lines:
-                entry = json.loads(line)
-                yield entry["step"], entry["name"], entry["value"]
+    def losses(self) -> Iterator[tuple[int, str, float]]:
+        """(step, row_id, loss): the mean over the row's completion tokens.
+
+        Before the step's update; at the last step only, after it: every training row as the finished model sees it.
+        """
+        for entry in self._lines("losses.jsonl"):
+            yield entry["step"], entry["row_id"], entry["loss"]
+
+    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+        with (self.output / name).open() as lines:
+            yield from map(json.loads, lines)
 
 
 class Trainer(Protocol):

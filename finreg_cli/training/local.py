@@ -9,30 +9,47 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from finreg_cli.config import FETCHED_MODEL
 from finreg_cli.domain.progress import Advance, Progress
 from finreg_cli.errors import ConfigError, MissingExtra, TrainingFailed
-from finreg_cli.training import fetched
 from finreg_cli.training.base import TrainingJob, TrainingResult
-from finreg_cli.training.gguf_export import dequantised
-from finreg_cli.training.train import Params, Unusable, fingerprint, finished, read_metrics, read_rows
+from finreg_cli.training.base_models import ModelRegistry, resolve
+from finreg_cli.training.output import finished, read_metrics
+from finreg_cli.training.params import Params, fingerprint
+from finreg_cli.training.rows import Unusable, read_rows
+from finreg_cli.training.train import OUT_OF_MEMORY
 
+_SCRIPT = "finreg_cli.training.train"
 _POLL_SECONDS = 0.3
 _LAST_LINES = 12
+_LAUNCHERS_LINES = 40
+"""PyTorch's launcher ends its log with a table of this size, of how its processes ended."""
+_KILLED = 9
+_LESS_MEMORY = (
+    "halve finetune.batch_size (or context_length), set finetune.gradient_checkpointing: true, or method: lora instead "
+    "of full; the same command goes on from the last checkpoint"
+)
 
 
 class LocalTrainer:
-    """Runs ``finreg_cli.training.train`` as a subprocess and shows its progress."""
+    """Runs ``finreg_cli.training.train`` as a subprocess, or as several that train together, and shows its progress.
+
+    Args:
+        registry: where a base model ``models:/NAME/VERSION`` comes from.
+    """
+
+    def __init__(self, registry: ModelRegistry | None = None) -> None:
+        self._registry = registry
 
     def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
         """Trains, resuming from the newest checkpoint of ``job.output``; a finished job is returned as it is.
 
         Raises:
-            ModelMissing: the base model was not pulled.
-            ConfigError: ``base_model`` is a folder without a model.
+            ModelMissing: the base model was not pulled, or cannot be had.
+            ConfigError: ``base_model`` is a folder without a model, or a step has fewer rows than processes.
             MissingExtra: the extra ``train`` is not installed.
             TrainingFailed: with the last lines of the log.
         """
@@ -44,66 +61,60 @@ class LocalTrainer:
         done = finished(job.output, identity)
         if done is not None:
             return TrainingResult(job.output, done)
-        _require_extra()
-        params["base_path"] = str(base_folder(job.params["base_model"], progress))
+        _require_extra(job.params)
+        processes = _processes(job.params)
+        base = resolve(job.params["base_model"], progress, self._registry)
+        params |= {"base_path": str(base.folder), "base_licence": base.licence}
         job.output.mkdir(parents=True, exist_ok=True)
         job.log.parent.mkdir(parents=True, exist_ok=True)
         params_file = job.output / "params.yaml"
         params_file.write_text(yaml.safe_dump(params, sort_keys=True))
-        command = [sys.executable, "-m", "finreg_cli.training.train", str(job.rows), str(params_file)]
-        code = _run([*command, "--end-with-stdin"], job, progress)
+        command = [*_launcher(processes), "-m", _SCRIPT, str(job.rows), str(params_file), "--end-with-stdin"]
+        code = _run(command, processes, job, progress)
         metrics = finished(job.output, identity)
         if code != 0 or metrics is None:
-            raise _failure(code, job.log)
+            raise failure_of(code, job.log)
         return TrainingResult(job.output, metrics)
 
 
-def base_folder(base_model: str, progress: Progress | None = None) -> str:
-    """What transformers loads the base model from: a folder, or a Hugging Face id as it is.
-
-    A fetched model is dequantised once, which takes some seconds.
-
-    Raises:
-        ModelMissing: a fetched model that was not pulled.
-        ConfigError: a folder without a model.
-    """
-    if base_model in fetched.KNOWN:
-        model = fetched.require(base_model)
-        if progress is None:
-            return str(dequantised(model))
-        with progress.track(f"preparing {base_model}", None):
-            return str(dequantised(model))
-    folder = Path(base_model).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(
-                f"finetune.base_model: the folder {folder} holds no config.json, so no model",
-                "give a folder that transformers saved, a Hugging Face id, or " + FETCHED_MODEL,
-            )
-        return str(folder)
-    if folder.is_absolute() or base_model.startswith(("./", "../", "~")):
-        raise ConfigError(
-            f"finetune.base_model: there is no folder {folder}",
-            "give a folder that transformers saved, a Hugging Face id, or " + FETCHED_MODEL,
-        )
-    return base_model
-
-
-def describe_base(base_model: str) -> str:
-    """The base model in words, for `finreg doctor`; raises as `base_folder` does, and computes nothing."""
-    if base_model in fetched.KNOWN:
-        return f"{base_model} in {fetched.require(base_model).folder} ({fetched.KNOWN[base_model].licence})"
-    where = base_folder(base_model)
-    return f"folder {where}" if Path(where).is_dir() else f"{where}, from the Hugging Face hub when it is first used"
-
-
-def _require_extra() -> None:
+def _require_extra(params: dict[str, Any]) -> None:
     for package in ("torch", "transformers", "peft", "trl"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(package, "train", "training on this machine")
+    if params.get("method") == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtra("bitsandbytes", "qlora", "training with method qlora")
 
 
-def _run(command: list[str], job: TrainingJob, progress: Progress) -> int:
+def _processes(params: dict[str, Any]) -> int:
+    processes: int = params.get("processes", 1)
+    rows = params.get("batch_size", processes)
+    if rows < processes:
+        raise ConfigError(
+            f"finetune.processes: {processes} processes cannot share the {rows} rows of a step (finetune.batch_size "
+            "counts those of all processes)",
+            f"--set finetune.batch_size={processes}, or fewer processes",
+        )
+    return processes
+
+
+def _launcher(processes: int) -> list[str]:
+    """What the script is started by: Python, or PyTorch's launcher of processes that accelerate finds by itself."""
+    if processes == 1:
+        return [sys.executable]
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+
+
+def _environment(processes: int) -> dict[str, str]:
+    # Threads that sleep while they wait: on two free cores 15 % slower than threads that spin, but twice as fast or
+    # more as soon as another process wants one of the cores.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    if processes > 1:
+        # Else the launcher gives each of them one thread only.
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    return environment
+
+
+def _run(command: list[str], processes: int, job: TrainingJob, progress: Progress) -> int:
     """The exit code. The process ends when this one does: its standard input is a pipe that nobody writes to."""
     with job.log.open("ab") as log:
         process = subprocess.Popen(
@@ -112,9 +123,7 @@ def _run(command: list[str], job: TrainingJob, progress: Progress) -> int:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # Threads that sleep while they wait: on two free cores 15 % slower than threads that spin, but twice as
-            # fast or more as soon as another process wants one of the cores.
-            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+            env=_environment(processes),
         )
         try:
             with progress.track(f"training {job.run_id}", None, "steps"):
@@ -166,11 +175,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def _failure(code: int, log: Path) -> TrainingFailed:
-    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+def failure_of(code: int, log: Path) -> TrainingFailed:
+    """What the end of a training process means, with the last lines of its log and a remedy."""
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    last = text.splitlines()[-_LAST_LINES:]
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    last = "\n".join(lines[-_LAST_LINES:]) or "(it printed nothing)"
-    return TrainingFailed(
-        f"the training process ended with {how}; the last lines of {log}:\n{last}",
-        "the same command goes on from the last checkpoint; out of memory: lower finetune.batch_size or context_length",
-    )
+    shown = "\n".join(last) or "(it printed nothing)"
+    if code == OUT_OF_MEMORY or any("error: out of memory" in line for line in last):
+        problem, remedy = "ran out of memory", _LESS_MEMORY
+    elif code == -_KILLED or any(f"exitcode  : -{_KILLED}" in line for line in text.splitlines()[-_LAUNCHERS_LINES:]):
+        problem, remedy = "was killed, as the system does with a process when memory runs out", _LESS_MEMORY
+    else:
+        problem, remedy = "failed", "the same command goes on from the last checkpoint"
+    return TrainingFailed(f"training {problem} ({how}); the last lines of {log}:\n{shown}", remedy)

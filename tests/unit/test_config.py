@@ -166,6 +166,26 @@ def test_a_model_is_never_selected_by_what_evaluate_measures_on(write, measure):
         config.load(path, [f"finetune.select_by={measure}"])
 
 
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("finetune.register_to=a/b", "has no / : @ %"),
+        ("finetune.register_alias=v3", "neither latest nor v"),
+        ("finetune.base_model=''", "at least 1 character"),
+    ],
+)
+def test_a_name_that_no_registry_takes_is_refused(write, override, problem):
+    with pytest.raises(ConfigError, match=problem):
+        config.load(write("generate: {method: rules}"), [override])
+
+
+def test_unity_catalog_takes_a_name_of_three_levels(write):
+    path = write("generate: {method: rules}\ntracking: {uri: databricks}")
+    with pytest.raises(ConfigError, match=r"'assistant' is not catalog\.schema\.name"):
+        config.load(path, ["finetune.register_to=assistant"])
+    assert config.load(path, ["finetune.register_to=main.euroreg.assistant"]).finetune.register_to
+
+
 @pytest.mark.parametrize("duration", ["3ep", "500ba", "2_000_000tok"])
 def test_a_duration_counts_epochs_batches_or_tokens(write, duration):
     loaded = config.load(write("generate: {method: rules}"), [f"finetune.duration={duration}"])

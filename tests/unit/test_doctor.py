@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from fakes.databricks_workspace import PERSONAL_TOKEN, FakeWorkspace
+from fakes.hub import FakeHub, Repository
 from fakes.openai_server import FakeOpenAI
 from fakes.tiny_llama import write_gguf
 from finreg_cli import wiring
-from finreg_cli.config import Config
+from finreg_cli.config import Config, Endpoints, Finetune, Tracking
 from finreg_cli.doctor import Finding, examine
 from finreg_cli.domain.records import QA_DATASET, QaRow
 
@@ -81,6 +82,59 @@ def test_rows_that_were_recorded_as_allowed_are_counted(tmp_path: Path) -> None:
     (found,) = findings(config, "permission to train")
     assert found.level == "warning"
     assert "but 2 of its rows in qa_dataset were recorded as allowed: finetune uses them" in found.message
+
+
+def test_a_base_model_that_cannot_be_had_is_fatal_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        hub.repositories["example-org/gated"] = Repository(gated=True)
+        hub.repositories["example-org/gated"].commit({"model.safetensors": b"weights"})
+        (gated,) = findings(config_to_train(tmp_path, base_model="example-org/gated"), "base model")
+        (missing,) = findings(config_to_train(tmp_path, base_model="example-org/none"), "base model")
+    assert (gated.level, missing.level) == ("fatal", "fatal")
+    assert "is gated" in gated.message
+    assert "accept the terms" in str(gated.remedy)
+    assert "is not on" in missing.message
+
+
+def test_a_disk_that_is_too_small_for_the_sweep_is_warned_of(tmp_path: Path) -> None:
+    """A file of holes: as large as no disk of ours, and empty."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with (folder / "model.safetensors").open("wb") as weights:
+        weights.truncate(2**43)  # 8 TiB
+    config = config_to_train(tmp_path, base_model=str(folder), learning_rates=[1e-3, 1e-4])
+    assert [each.level for each in findings(config, "base model")] == ["ok"]
+    (found,) = findings(config, "disk space")
+    assert found.level == "warning"
+    assert "GiB free, and training takes about" in found.message
+
+
+def test_the_registry_is_reached_where_a_model_is_to_be_registered(tmp_path: Path) -> None:
+    config = config_to_train(tmp_path, register_to="main.euroreg.assistant")
+    (found,) = findings(config, "registry")
+    assert found.level == "ok"
+    assert "main.euroreg.assistant is new" in found.message
+    assert not findings(config_to_train(tmp_path), "registry")
+    nobody = config.model_copy(update={"tracking": Tracking(uri="http://127.0.0.1:9")})
+    (found,) = findings(nobody, "registry")
+    assert found.level == "fatal"
+    assert "no MLflow server answers" in found.message
+
+
+def config_to_train(tmp_path: Path, **finetune: Any) -> Config:
+    config = config_with(tmp_path, {"model": "m", "base_url": "http://127.0.0.1:1/v1"}, method="rules")
+    return config.model_copy(
+        update={
+            "endpoints": Endpoints(),
+            "finetune": Finetune(**finetune),
+            "tracking": Tracking(uri=f"sqlite:///{tmp_path / 'mlflow.db'}"),
+        }
+    )
 
 
 def _row(name: str, model: str, allowed: bool) -> QaRow:

@@ -36,12 +36,14 @@ from finreg_cli.domain.records import (
     QA_DATASET,
     QA_DATASET_TRAIN,
     QA_DATASET_VAL,
+    QA_REVIEWS,
     QA_SPLIT,
     SPLITTED_DOCUMENTS,
     ChatExport,
     Chunk,
     FinetuneRun,
     QaRow,
+    Review,
     SplitSettings,
     SyntheticLease,
     Table,
@@ -220,6 +222,44 @@ def test_columns_alone_are_the_tables_own_in_the_order_they_are_named(project: P
     rows = project.read("rows.jsonl")
     assert list(rows[0]) == ["question", "row_id"]
     assert [row["row_id"] for row in rows] == [row.row_id for row in ROWS if row.kind == "definition"]
+
+
+def test_what_reviewers_said_is_obeyed_as_finetune_does(project: Project) -> None:
+    def review(number: int, verdict: str, answer: str | None = None) -> Review:
+        return Review(
+            row_id=f"row-{number:04}",
+            reviewer="ada",
+            verdict=verdict,
+            edited_question="What is asked of row 7 now?" if number == 7 else None,
+            edited_answer=answer,
+            comment=None,
+            reviewed_at=LONG_AGO,
+        )
+
+    project.put(
+        QA_REVIEWS, review(1, "rejected"), review(2, "edited", "Two."), review(6, "rejected"), review(7, "edited")
+    )
+    made = project.export("qa_dataset", "train.jsonl")
+    assert made.left_out["rejected_in_review"] == 1
+    rows = project.read("train.jsonl")
+    assert made.rows == len(rows) == len(TRAINABLE) - 1
+    answers = {row["messages"][-1]["content"] for row in rows}
+    assert "Two. [CRR Article 2]" in answers
+    assert answers.isdisjoint({ROWS[0].answer, ROWS[1].answer})
+    assert project.provenance("train.jsonl")["reviews"] == {"table": "qa_reviews", "version": 0}
+
+    project.export("qa_dataset", "val.jsonl", split="validation")
+    (measured,) = project.read("val.jsonl")
+    assert measured["messages"][1]["content"].endswith("What is asked of row 7 now?")
+
+    assert project.export("qa_dataset", "rows.jsonl", form="rows").rows == len(ROWS) - 1, "as they stand"
+    assert project.provenance("rows.jsonl")["reviews"] is None
+
+    project.config = project.config.model_copy(
+        update={"finetune": project.config.finetune.model_copy(update={"require_review": True})}
+    )
+    required = project.export("qa_dataset", "reviewed.jsonl")
+    assert (required.rows, required.left_out["not_reviewed"]) == (1, len(TRAINABLE) - 2)
 
 
 def test_a_plain_export_holds_both_sides_and_all_but_what_is_retired(project: Project) -> None:

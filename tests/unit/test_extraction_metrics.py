@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterable
 from typing import get_args
@@ -20,7 +19,6 @@ from finreg_cli.domain.extraction_metrics import (
     figures,
     grade,
     grade_document,
-    rank_correlation,
     strict_bound,
     totals,
 )
@@ -257,24 +255,3 @@ def test_a_difference_from_nothing_is_none() -> None:
 def test_other_documents_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="2 documents cannot be paired with 3"):
         list(differences(documents(1, 2), documents(1, 3), TWO, seed=1))
-
-
-# --- ranks -----------------------------------------------------------------------------------------------------------
-
-
-def test_rank_correlation() -> None:
-    assert rank_correlation([1, 2, 3], [10, 200, 3000]) == pytest.approx(1)
-    assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
-    # Ranks (1, 2, 3, 4) and (2, 1, 4, 3): 1 - 6 * 4 / (4 * 15).
-    assert rank_correlation([0.1, 0.2, 0.3, 0.4], [5, 4, 9, 7]) == pytest.approx(0.6)
-    # Ties at their mean rank: (1, 2.5, 2.5, 4) and (1, 2, 3, 4): 4.5 / sqrt(4.5 * 5).
-    assert rank_correlation([1, 5, 5, 9], [1, 2, 3, 4]) == pytest.approx(4.5 / math.sqrt(22.5))
-
-
-def test_rank_correlation_of_too_little() -> None:
-    assert rank_correlation([1, 2], [1, 2]) is None
-    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
-    assert rank_correlation([1, 2, 3], [0.5, 0.5, 0.5]) is None
-    assert rank_correlation([], []) is None
-    with pytest.raises(ValueError, match="cannot be paired"):
-        rank_correlation([1, 2, 3], [1, 2])

@@ -29,7 +29,7 @@ from finreg_cli.domain.metrics import Figure
 from finreg_cli.domain.records import FinetuneRun, Metric, Prediction, SynthesisRound
 from finreg_cli.errors import WarehouseError
 from finreg_cli.reports import plots
-from finreg_cli.reports.base import ExtractionReport, TableRead
+from finreg_cli.reports.base import ExtractionReport, SweepMember, TableRead
 from finreg_cli.reports.extraction import render
 from finreg_cli.reports.html import HtmlReports
 
@@ -283,7 +283,7 @@ def report(
         made_at=datetime(2026, 11, 22, 14, 30, tzinfo=UTC),
         base_model="smollm2-135m-instruct",
         rounds=[each for each in members if each.selected],
-        members=members,
+        sweep=[SweepMember(each, [], None) for each in members],
         schema=LEASE,
         datasets=sets,
         tables=[
@@ -461,30 +461,30 @@ def test_the_sweep_names_the_selected_and_what_the_shortcuts_would_have_picked(p
     assert page.text.count("✓ selected") == 3
     assert (
         "Round 1: evaluation loss picks the member with the best strict F1 on ft_eval (0.65); token accuracy picks "
-        "another (learning rate 0.002, 3 epochs), with a strict F1 of 0.55 on ft_eval against the best, 0.65."
+        "another (B: learning rate 0.002, 3ep), with a strict F1 of 0.55 on ft_eval against the best, 0.65."
     ) in page.text
     table = page.text[page.text.index("members of") :]
-    assert "round 0 3 +1.00 +1.00 -0.50 -0.50" in table
+    assert "Round 0 3 +1.00 +1.00 -0.50 -0.50" in table
     assert re.search(r"all rounds 9 \+0\.\d\d", table)
 
 
 def test_two_members_are_too_few_for_a_correlation(whole: ExtractionReport) -> None:
-    two = [each for each in whole.members if each.round == 0][:2]
-    text = Page(render(replace(whole, members=two))).text
-    assert "round 0 2 too few too few too few too few" in text
+    two = [each for each in whole.sweep if each.run.round == 0][:2]
+    text = Page(render(replace(whole, sweep=two))).text
+    assert "Round 0 2 not defined not defined not defined not defined" in text
     assert (
         "all rounds"
         not in text[text.index("members of") : text.index("Documents side by side")].split("With so few")[0]
     )
-    alone = Page(render(replace(whole, members=two[:1]))).text
+    alone = Page(render(replace(whole, sweep=two[:1]))).text
     assert "Round 0: fewer than two members were measured, so there was nothing to pick from." in alone
 
 
 def test_members_without_a_figure_are_shown_without_it(whole: ExtractionReport) -> None:
-    bare = [replace(each, metrics={}) for each in whole.members]
-    text = Page(render(replace(whole, members=bare, rounds=bare[:1]))).text
-    assert "f1-r0-1 0.001 3 – – – –" in text
-    assert "nothing to pick from" in text
+    bare = [SweepMember(replace(each.run, metrics={}), [], None) for each in whole.sweep]
+    text = Page(render(replace(whole, sweep=bare, rounds=[bare[0].run]))).text
+    assert "f1-r0-1 0 0.001 3ep – – –" in text
+    assert "The task metric was not measured" in text
 
 
 def test_every_kind_of_answer_has_its_mark() -> None:

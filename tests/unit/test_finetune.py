@@ -7,6 +7,12 @@ leaves the same files, and reads the document that it is asked about.
 from __future__ import annotations
 
 import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,9 +29,11 @@ import pytest
 from fakes import leases, tiny_llama
 from finreg_cli.config import Config
 from finreg_cli.documents.tokens import TokenCounter
+from finreg_cli.domain.chat_format import ABSTENTION
 from finreg_cli.domain.extraction import LEASE
 from finreg_cli.domain.progress import Progress
 from finreg_cli.domain.records import (
+    FINETUNE_LOSSES,
     FINETUNE_RUNS,
     FT_EVAL,
     FT_TRAINING,
@@ -37,6 +45,7 @@ from finreg_cli.domain.records import (
     LabelledLease,
     Message,
     QaRow,
+    RowLoss,
     SyntheticLease,
     Table,
 )
@@ -45,6 +54,8 @@ from finreg_cli.errors import NothingToDo, TrainingFailed
 from finreg_cli.lakehouse.embedded import EmbeddedLakehouse
 from finreg_cli.llm.base import Answerer
 from finreg_cli.llm.cache import RequestCache
+from finreg_cli.reports.base import WriteSweepReport
+from finreg_cli.reports.html import HtmlReports
 from finreg_cli.stages.base import Run, StageResult
 from finreg_cli.stages.finetune import finetune
 from finreg_cli.stages.training_questions import QuestionTraining
@@ -81,30 +92,54 @@ class Notes:
     def warn(self, message: str) -> None: ...
 
 
-class QuickTrainer:
-    """Leaves what the training script leaves. A higher learning rate and more epochs lower the loss."""
+@dataclass(frozen=True)
+class QuickResult(TrainingResult):
+    """Its row losses are its eval loss, for each training row at each of two steps."""
 
-    def __init__(self, fails_at: float | None = None) -> None:
+    rows: Path
+
+    def losses(self) -> Iterator[tuple[int, str, float]]:
+        table = pq.read_table(self.rows, columns=["row_id", "split"]).to_pylist()
+        for step in (1, 2):
+            yield from ((step, row["row_id"], self.metrics["eval_loss"]) for row in table if row["split"] == "train")
+
+
+class QuickTrainer:
+    """Leaves what the training script leaves. A higher learning rate and a longer duration lower the loss.
+
+    Args:
+        fails_at: the learning rate that it cannot train with.
+        dies_at: the learning rate at which its whole process is killed.
+        changes: what it reports else.
+    """
+
+    def __init__(
+        self, fails_at: float | None = None, dies_at: float | None = None, changes: Mapping[str, float] | None = None
+    ) -> None:
         self.trained: list[TrainingJob] = []
-        self._fails_at = fails_at
+        self._fails_at, self._dies_at, self._changes = fails_at, dies_at, changes or {}
 
     def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
         kept = job.output / "result.json"
         if not kept.exists():
             self._train(job)
-        return TrainingResult(job.output, json.loads(kept.read_text())["metrics"])
+        return QuickResult(job.output, json.loads(kept.read_text())["metrics"] | self._changes, job.rows)
 
     def _train(self, job: TrainingJob) -> None:
         rate = job.params["learning_rate"]
         if rate == self._fails_at:
             raise TrainingFailed(f"the loss of {job.run_id} is no number", "lower finetune.learning_rates")
+        if rate == self._dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
         self.trained.append(job)
         splits = pq.read_table(job.rows, columns=["split"]).column("split").to_pylist()
-        loss = 1 / (1 + 1000 * rate * int(job.params["duration"].removesuffix("ep")))
-        metrics = {"eval_loss": loss, "token_accuracy": 1 - loss, "train_tokens": 100.0, "skipped_rows": 0}
+        amount = float(re.sub(r"\D", "", job.params["duration"]))
+        loss = 1 / (1 + 1000 * rate * amount)
+        metrics = {"eval_loss": loss, "token_accuracy": 1 - loss, "train_tokens": 100.0}
+        metrics |= {"epochs": amount if job.params["duration"].endswith("ep") else 0.5}
         metrics |= {"rows": splits.count("train"), "eval_rows": splits.count("eval")}
         (job.output / "metrics.jsonl").write_text(json.dumps({"step": 1, "name": "train_loss", "value": loss}) + "\n")
-        (job.output / "result.json").write_text(json.dumps({"metrics": metrics, "too_long_row_ids": ["a"]}))
+        (job.output / "result.json").write_text(json.dumps({"metrics": metrics}))
 
 
 class Reader:
@@ -145,6 +180,35 @@ class Reader:
         self.closed = True
 
 
+class Answers:
+    """Answers so many questions as the reference has them, and the others wrongly."""
+
+    holds_to_schema = True
+
+    def __init__(self, run: FinetuneRun, right: Callable[[FinetuneRun], int], dies_after: int | None) -> None:
+        self.asked: list[str] = []
+        self._run, self._right, self._dies_after = run, right, dies_after
+
+    @property
+    def identity(self) -> str:
+        return f"weights of {self._run.run_id}"
+
+    def answers(
+        self, prompts: Sequence[Sequence[Message]], max_tokens: int, schema: Mapping[str, Any] | None = None
+    ) -> Iterator[str]:
+        assert schema is None
+        for messages in prompts:
+            if len(self.asked) == self._dies_after:
+                raise KeyboardInterrupt
+            number = len(self.asked)
+            self.asked.append(messages[-1].content)
+            article = re.search(r"Article (\d+)", messages[-1].content)
+            assert article is not None
+            yield f"{article[1]} % [CRR Article {article[1]}]" if number < self._right(self._run) else "no ratio"
+
+    def close(self) -> None: ...
+
+
 class WatchedLakehouse(EmbeddedLakehouse):
     """Remembers which tables were read or counted."""
 
@@ -172,6 +236,7 @@ class Bench:
     lakehouse: WatchedLakehouse
     trainer: QuickTrainer = field(default_factory=QuickTrainer)
     readers: list[Reader] = field(default_factory=list)
+    answering: list[Answers] = field(default_factory=list)
     progress: Notes = field(default_factory=Notes)
 
     def config(self, task: str = "structured_extraction", **sections: dict[str, Any]) -> Config:
@@ -213,7 +278,7 @@ class Bench:
         finally:
             cache.close()
 
-    def for_real(self, run_id: str, base: Path) -> StageResult:
+    def for_real(self, run_id: str, base: Path, **changed: Any) -> StageResult:
         """With the training script in its own process, and the trained model in its runtime."""
         config = self.config(
             extraction={"instruction": "Extract."},
@@ -223,6 +288,7 @@ class Bench:
                 "learning_rates": [1e-2, 1e-3],
                 "context_length": tiny_llama.CONTEXT,
                 "eval_fraction": 0.2,
+                **changed,
             },
             evaluate={"max_new_tokens": 32},
         )
@@ -237,19 +303,44 @@ class Bench:
             config, self.lakehouse, reading(config, counter.offsets), open_answerer, cache, self.progress
         )
         try:
-            return finetune(Run(run_id, config, self.progress), self.lakehouse, LocalTrainer(), self.tracker, task)
+            run = Run(run_id, config, self.progress)
+            return finetune(run, self.lakehouse, LocalTrainer(), self.tracker, task, write_report=self.write_report)
         finally:
             cache.close()
 
-    def questions(self, run_id: str = "x1", dry_run: bool = False, **sections: dict[str, Any]) -> StageResult:
+    def questions(
+        self,
+        run_id: str = "x1",
+        *,
+        right: Callable[[FinetuneRun], int] = lambda run: 99,
+        dies_after: int | None = None,
+        dry_run: bool = False,
+        **sections: dict[str, Any],
+    ) -> StageResult:
         config = self.config("regulation_qa", **sections)
-        return self.run(config, QuestionTraining(config, self.lakehouse), run_id, None, dry_run)
+        cache = RequestCache(config.state / "requests.sqlite")
+
+        def open_answerer(model: str, run: FinetuneRun | None) -> Answers:
+            assert model == "tuned"
+            assert run is not None
+            self.answering.append(Answers(run, right, dies_after))
+            return self.answering[-1]
+
+        task = QuestionTraining(config, self.lakehouse, open_answerer, cache, self.progress)
+        try:
+            return self.run(config, task, run_id, None, dry_run)
+        finally:
+            cache.close()
 
     def run(
         self, config: Config, task: TrainingTask, run_id: str, rounds: Sequence[int] | None, dry_run: bool
     ) -> StageResult:
         run = Run(run_id, config, self.progress, dry_run)
-        return finetune(run, self.lakehouse, self.trainer, self.tracker, task, rounds)
+        return finetune(run, self.lakehouse, self.trainer, self.tracker, task, rounds, write_report=self.write_report)
+
+    @property
+    def write_report(self) -> WriteSweepReport:
+        return HtmlReports(self.folder / "_finreg/reports").write_sweep
 
     @cached_property
     def tracker(self) -> MlflowTracker:
@@ -261,6 +352,20 @@ class Bench:
         labels = LEASE.loads(lease.labels)
         (row,) = read.training_rows(lease.lease_id, lease.parent_lease_id, lease.lease_doc, labels)
         return row.row_id
+
+    @property
+    def client(self) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what MLflow's dependencies deprecate of each other
+            import mlflow
+
+            return mlflow.MlflowClient(tracking_uri=self.uri)
+
+    @property
+    def tracked(self) -> list[Any]:
+        """What MLflow has of this test's experiment."""
+        experiment = self.client.get_experiment_by_name(self.experiment)
+        return list(self.client.search_runs([experiment.experiment_id]))
 
     @property
     def runs(self) -> list[FinetuneRun]:
@@ -481,13 +586,7 @@ def test_a_failed_member_does_not_end_the_sweep_but_the_only_one_does(bench: Ben
 
 def test_what_a_sweep_did_is_tracked(bench: Bench) -> None:
     bench.extraction(rounds=[1], finetune=SWEEP)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what MLflow's dependencies deprecate of each other
-        import mlflow
-
-        client = mlflow.MlflowClient(tracking_uri=bench.uri)
-    experiment = client.get_experiment_by_name(bench.experiment)
-    runs = {each.info.run_name: each for each in client.search_runs([experiment.experiment_id])}
+    runs = {each.info.run_name: each for each in bench.tracked}
     assert set(runs) == {"round 1, finetune"} | {
         f"round 1, lr {rate}, {epochs}" for rate in ("0.001", "0.0001") for epochs in ("1ep", "3ep")
     }
@@ -508,7 +607,7 @@ def test_a_second_run_trains_nothing_and_measures_nothing(bench: Bench) -> None:
     assert (len(bench.trainer.trained), len(bench.readers)) == (4, 4)
     again = bench.extraction("x2", generate={"rounds": 1}, finetune=sweep)
     assert (len(bench.trainer.trained), len(bench.readers)) == (4, 4)
-    assert again.counts == first.counts
+    assert again.counts["rounds"] == first.counts["rounds"]
     assert again.findings == first.findings
     assert {each.sweep_id for each in bench.runs} == {"x2"}
     assert "round 1, lr 0.0001, 1ep: trained already as x1-r1-2" in bench.progress.notes
@@ -518,7 +617,9 @@ def test_killed_while_it_measured_it_goes_on_there(bench: Bench) -> None:
     with pytest.raises(KeyboardInterrupt):
         bench.extraction(rounds=[0], dies_after=3)
     assert [each.state for each in bench.runs] == ["running"]
+    assert {each.info.status for each in bench.tracked} == {"KILLED"}
     result = bench.extraction("x2", rounds=[0])
+    assert [each.info.status for each in bench.tracked] == ["FINISHED", "FINISHED"], "under the same runs"
     assert [len(each.asked) for each in bench.readers] == [3, 5]
     assert len(bench.trainer.trained) == 1
     assert result.counts["rounds"]["0"]["selected"] == "x1-r0-1"
@@ -674,21 +775,29 @@ def test_questions_are_one_sweep_over_rates_and_durations_with_flat_figures(empt
     assert result.counts == {
         "rows": 16,
         "left_out": {"outputs_may_not_train": 1},
+        "cut_rows": 0,
         "runs": 4,
+        "failed_runs": 0,
         "eval_units": 2,
+        "eval_rows": 4,
         "selected": "x1-2",
         "learning_rate": 1e-3,
+        "epochs": 3.0,
+        "lora_rank": 16,
         "eval_loss": 0.25,
+        "perplexity": None,
         "token_accuracy": 0.75,
         "train_tokens": 100,
         "context_lengths": 0.0,
+        "report": str(empty.folder / "_finreg/reports/sweep-x1.html"),
     }
     assert [(each.run_id, each.round, each.epochs) for each in empty.runs][:2] == [("x1-1", 0, 1), ("x1-2", 0, 3)]
     assert not empty.groups(FT_TRAINING) & empty.groups(FT_EVAL)
     assert "Article 99" not in empty.groups(FT_TRAINING) | empty.groups(FT_EVAL)
-    assert result.findings == []
+    assert result.findings == ["lr 0.001, 3ep: eval loss 0.250"]
     again = empty.questions("x2", finetune=SWEEP | {"eval_fraction": 0.25})
-    assert (again.counts, len(empty.trainer.trained)) == (result.counts, 4)
+    report = {"report": str(empty.folder / "_finreg/reports/sweep-x2.html")}
+    assert (again.counts, len(empty.trainer.trained)) == (result.counts | report, 4)
 
 
 def test_questions_of_one_article_and_no_questions_are_told_apart(empty: Bench) -> None:
@@ -700,34 +809,311 @@ def test_questions_of_one_article_and_no_questions_are_told_apart(empty: Bench) 
         empty.questions()
 
 
-def test_rows_that_are_too_long_are_pointed_at(empty: Bench) -> None:
-    class Skipping(QuickTrainer):
+def test_rows_that_are_too_long_are_pointed_at_and_counted(empty: Bench) -> None:
+    empty.trainer = QuickTrainer(changes={"left_out_rows": 3.0, "cut_rows": 2.0})
+    empty.lakehouse.append(QA_DATASET, QA_DATASET.batches([question(1), question(2)]))
+    result = empty.questions()
+    cut, left_out = result.warnings
+    assert cut.startswith("2 rows are longer than finetune.context_length (2048 tokens), and their prompts lost")
+    assert left_out.startswith("3 rows are longer than finetune.context_length (2048 tokens), and they were left out")
+    assert Path(cut.partition("gone: ")[2].split(" ")[0]).exists()
+    assert (result.counts["left_out"], result.counts["cut_rows"]) == ({"too_long": 3}, 2)
+
+
+# --- what a member is ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asking(empty: Bench) -> Bench:
+    """Two questions to each of twenty articles, of which two fifths become ft_eval."""
+    rows = [question(article, nth) for article in range(1, 21) for nth in range(2)]
+    empty.lakehouse.append(QA_DATASET, QA_DATASET.batches(rows))
+    return empty
+
+
+def test_ranks_are_swept_and_alpha_is_resolved(asking: Bench) -> None:
+    result = asking.questions(finetune={"learning_rates": [1e-3], "lora": {"rank": [4, 8, 4]}})
+    assert [each.params["lora"] for each in asking.trainer.trained] == [
+        {"rank": 4, "alpha": 8, "dropout": 0.0},
+        {"rank": 8, "alpha": 16, "dropout": 0.0},
+    ]
+    assert [each.metrics["lora_rank"] for each in asking.runs] == [4, 8]
+    assert result.findings == ["lr 0.001, 1ep, rank 4: eval loss 0.500"]
+    asking.questions("x2", finetune={"learning_rates": [1e-3], "lora": {"rank": 8, "alpha": 16}})
+    assert len(asking.trainer.trained) == 2, "twice the rank is the same, said or not"
+    asking.questions("x3", finetune={"learning_rates": [1e-3], "lora": {"rank": 8, "alpha": 8}})
+    assert len(asking.trainer.trained) == 3
+
+
+def test_every_weight_is_trained_without_an_adapter_so_ranks_are_nothing_to_it(asking: Bench) -> None:
+    result = asking.questions(finetune={"method": "full", "lora": {"rank": [4, 8]}})
+    (job,) = asking.trainer.trained
+    assert "lora" not in job.params
+    assert (result.counts["runs"], result.counts["lora_rank"]) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("duration", "figures", "epochs"),
+    [
+        ("2ep", {"duration_ep": 2}, 2.0),
+        ("1_500ba", {"duration_ba": 1500}, 0.5),
+        ("20000tok", {"duration_tok": 20000}, 0.5),
+    ],
+)
+def test_a_duration_is_kept_as_it_was_asked_for_beside_the_epochs_that_it_came_to(
+    asking: Bench, duration: str, figures: dict[str, float], epochs: float
+) -> None:
+    asking.questions(finetune={"duration": duration})
+    (run,) = asking.runs
+    assert {name: value for name, value in run.metrics.items() if name.startswith("duration")} == figures
+    assert run.epochs == epochs
+    asking.questions("x2", finetune={"duration": duration.replace("_", "")})
+    assert len(asking.trainer.trained) == 1
+
+
+def test_what_does_not_change_a_model_trains_nothing_anew(asking: Bench) -> None:
+    for nth, changed in enumerate(
+        (
+            {},
+            {"select_by": "token_accuracy"},
+            {"select_by": "task_metric"},
+            {"task_metric": "all"},
+            {"register_alias": "champion"},
+            {"processes": 2, "save_steps": 3, "gradient_checkpointing": True},
+            {"eval_fraction": 0.39},
+        )
+    ):
+        asking.questions(f"x{nth}", finetune={"learning_rates": [1e-3]} | changed)
+    assert len(asking.trainer.trained) == 1
+    asking.questions("y", finetune={"learning_rates": [1e-3], "batch_size": 2})
+    assert len(asking.trainer.trained) == 2
+
+
+def test_a_diverged_member_is_never_the_best(asking: Bench) -> None:
+    class Diverging(QuickTrainer):
         def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
             done = super().train(job, progress)
-            return replace(done, metrics=done.metrics | {"skipped_rows": 3.0})
+            lost = {"eval_loss": math.nan, "token_accuracy": math.nan}
+            return replace(done, metrics=done.metrics | lost) if job.params["learning_rate"] > 1e-3 else done
 
-    empty.trainer = Skipping()
-    empty.lakehouse.append(QA_DATASET, QA_DATASET.batches([question(1), question(2)]))
-    (warning,) = empty.questions().warnings
-    assert warning.startswith("3 rows are longer than finetune.context_length (2048 tokens) and were left out")
-    assert json.loads(Path(warning.partition("training: ")[2].split(" ")[0]).read_text())["too_long_row_ids"]
+    asking.trainer = Diverging()
+    for select_by in ("eval_loss", "token_accuracy"):
+        result = asking.questions(finetune={"learning_rates": [1e-2, 1e-3], "select_by": select_by})
+        assert result.counts["learning_rate"] == 1e-3
+    (warning,) = asking.questions(finetune={"learning_rates": [1e-2]}).warnings
+    assert "its training diverged" in warning
+
+
+# --- the task metric of questions ------------------------------------------------------------------------------------
+
+
+def worse_with_a_higher_rate(run: FinetuneRun) -> int:
+    return 4 if run.learning_rate == 1e-3 else 12
+
+
+def test_questions_are_answered_where_it_is_asked_for(asking: Bench) -> None:
+    asking.questions()
+    assert asking.answering == []
+    assert not any(name.startswith("task_") for name in asking.runs[0].metrics)
+    result = asking.questions("x2", right=lambda run: 12, finetune={"task_metric": "all"})
+    assert len(asking.trainer.trained) == 1
+    metrics = asking.runs[0].metrics
+    assert metrics["task_rows"] == 16
+    assert metrics["task_token_f1"] == metrics["task_citation_right"] == metrics["task_exact_match"] == 0.75
+    assert metrics["task_token_f1_ci_low"] < 0.75 < metrics["task_token_f1_ci_high"]
+    assert "task_abstention_right" not in metrics, "there was nothing to abstain on"
+    assert result.counts["task_token_f1"] == 0.75
+    assert result.findings == ["lr 0.001, 1ep: token F1 0.750 on the 16 rows of ft_eval, eval loss 0.500"]
+    asked = [message for each in asking.answering for message in each.asked]
+    held_back = {row.messages[-2].content for row in FT_EVAL.records(asking.lakehouse.read(FT_EVAL))}
+    assert set(asked) == held_back
+    assert all("A ratio of" in each for each in asked), "with context"
+
+
+def test_a_question_to_abstain_on_has_a_score_of_its_own(asking: Bench) -> None:
+    rows = [question(nth, 9, answer=ABSTENTION, answerable=False, kind="unanswerable") for nth in range(1, 21)]
+    asking.lakehouse.append(QA_DATASET, QA_DATASET.batches(rows))
+    asking.questions(finetune={"task_metric": "all"})
+    metrics = asking.runs[0].metrics
+    assert metrics["task_rows"] == 24
+    assert (metrics["task_token_f1"], metrics["task_abstention_right"]) == (1, 0)
+
+
+def test_the_best_by_answers_may_be_another_than_the_best_by_loss(asking: Bench) -> None:
+    rates = {"learning_rates": [1e-3, 1e-4]}
+    by_loss = asking.questions(right=worse_with_a_higher_rate, finetune=rates)
+    by_answers = asking.questions("x2", right=worse_with_a_higher_rate, finetune=rates | {"select_by": "task_metric"})
+    assert (by_loss.counts["learning_rate"], by_answers.counts["learning_rate"]) == (1e-3, 1e-4)
+    assert len(asking.trainer.trained) == 2
+    back = asking.questions("x3", finetune=rates)
+    assert back.counts["learning_rate"] == 1e-3
+    assert back.counts["task_token_f1"] == 0.25, "what is known already is told"
+    assert len(asking.answering) == 2
+
+
+def test_an_interrupted_measurement_of_questions_goes_on(asking: Bench) -> None:
+    every = {"task_metric": "all"}
+    with pytest.raises(KeyboardInterrupt):
+        asking.questions(dies_after=10, finetune=every)
+    asking.questions("x2", finetune=every)
+    assert [len(each.asked) for each in asking.answering] == [10, 6]
+    assert len(asking.trainer.trained) == 1
+    assert asking.runs[0].metrics["task_token_f1"] == 1
+    asking.questions("x3", finetune=every)
+    asking.questions("x4", finetune=every, evaluate={"max_new_tokens": 20})
+    assert [len(each.asked) for each in asking.answering] == [10, 6, 16], "shorter answers are other answers"
+
+
+# --- losses of rows --------------------------------------------------------------------------------------------------
+
+
+def test_the_losses_of_rows_are_kept_once_a_run(asking: Bench) -> None:
+    asking.questions(finetune={"learning_rates": [1e-3, 1e-4]})
+    trained = {row.row_id for row in FT_TRAINING.records(asking.lakehouse.read(FT_TRAINING))}
+
+    def kept() -> list[RowLoss]:
+        return list(FINETUNE_LOSSES.records(asking.lakehouse.read(FINETUNE_LOSSES)))
+
+    first = kept()
+    assert len(first) == 2 * 2 * len(trained)
+    assert {(each.run_id, each.step, each.loss) for each in first if each.row_id == min(trained)} == {
+        ("x1-1", 1, 0.5), ("x1-1", 2, 0.5), ("x1-2", 1, 1 / 1.1), ("x1-2", 2, 1 / 1.1)
+    }  # fmt: skip
+    result = asking.questions("x2", finetune={"learning_rates": [1e-3, 1e-4]})
+    assert result.tables["finetune_losses"].rows == len(first)
+    half = [each for each in first if each.step == 1]
+    asking.lakehouse.overwrite(FINETUNE_LOSSES, FINETUNE_LOSSES.batches(half[:3]))
+    asking.questions("x3", finetune={"learning_rates": [1e-3, 1e-4]})
+    assert {each.run_id for each in kept()} == {"x1-1", "x1-2"}, "what is missing is kept again"
+
+
+# --- the page of a sweep ---------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_has_a_page_which_the_tracked_parent_holds_too(asking: Bench) -> None:
+    asking.trainer = QuickTrainer(fails_at=1e-2)
+    result = asking.questions(
+        right=worse_with_a_higher_rate,
+        finetune={"learning_rates": [1e-2, 1e-3, 1e-4, 1e-5], "task_metric": "all"},
+    )
+    page = Path(result.counts["report"])
+    assert (result.counts["runs"], result.counts["failed_runs"]) == (4, 1)
+    text = page.read_text(encoding="utf-8")
+    assert text == (page.parent / "latest-sweep.html").read_text(encoding="utf-8")
+    assert "the loss of x1-1 is no number" in text
+    assert "not defined" in text, "two of three members have the same token F1"
+    (parent,) = [each for each in asking.tracked if each.info.run_name == "finetune"]
+    artifacts = {each.path for each in asking.client.list_artifacts(parent.info.run_id)}
+    assert artifacts == {"sweep-x1.html", "sweep-x1.svg"}
+
+
+def test_one_member_is_no_sweep(asking: Bench) -> None:
+    assert "report" not in asking.questions().counts
+    assert not (asking.folder / "_finreg/reports").exists()
+
+
+# --- kills -----------------------------------------------------------------------------------------------------------
+
+RATES = [1e-2, 1e-3, 1e-4, 1e-5]
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from test_finetune import *
+warnings.simplefilter("ignore")
+folder, tokenizer = Path(sys.argv[1]), Path(sys.argv[4])
+lakehouse = WatchedLakehouse(folder, "main", "euroreg")
+bench = Bench(folder, sys.argv[2], sys.argv[3], tokenizer, lakehouse, QuickTrainer(dies_at=1e-3))
+bench.questions("k1", finetune={{"learning_rates": RATES}})
+"""
+
+
+def kill_in_the_second_of_four(bench: Bench) -> None:
+    path = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+    arguments = [str(bench.folder), bench.uri, bench.experiment, str(bench.tokenizer)]
+    done = subprocess.run([sys.executable, "-c", KILLED.format(path=path), *arguments], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    states = {each.info.run_name: each.info.status for each in bench.tracked}
+    assert states == {"finetune": "RUNNING", "lr 0.01, 1ep": "FINISHED", "lr 0.001, 1ep": "RUNNING"}
+
+
+def test_a_killed_sweep_goes_on_under_the_same_runs(asking: Bench) -> None:
+    kill_in_the_second_of_four(asking)
+    first = asking.folder / "_finreg/models/k1-1/result.json"
+    before = first.stat().st_mtime_ns
+    result = asking.questions("k2", finetune={"learning_rates": RATES})
+    assert first.stat().st_mtime_ns == before
+    assert [each.run_id for each in asking.trainer.trained] == ["k1-2", "k2-3", "k2-4"]
+    assert [(each.run_id, each.state, each.sweep_id) for each in asking.runs] == [
+        (run_id, "finished", "k2") for run_id in ("k1-1", "k1-2", "k2-3", "k2-4")
+    ]
+    assert result.counts["selected"] == "k1-1"
+    runs = {each.info.run_name: each for each in asking.tracked}
+    assert len(asking.tracked) == 5, "none was opened a second time"
+    assert {each.info.status for each in asking.tracked} == {"FINISHED"}
+    parents = {each.data.tags.get("mlflow.parentRunId") for name, each in runs.items() if name != "finetune"}
+    assert parents == {runs["finetune"].info.run_id}
+
+
+@pytest.mark.slow
+def test_what_a_killed_sweep_left_open_is_ended_by_another(asking: Bench) -> None:
+    kill_in_the_second_of_four(asking)
+    asking.questions("k2", finetune={"learning_rates": [5e-4]})
+    assert {(each.info.run_name, each.info.status) for each in asking.tracked} == {
+        ("finetune", "KILLED"),
+        ("lr 0.01, 1ep", "FINISHED"),
+        ("lr 0.001, 1ep", "KILLED"),
+        ("finetune", "FINISHED"),
+        ("lr 0.0005, 1ep", "FINISHED"),
+    }
 
 
 # --- for real --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_a_real_model_is_trained_and_measured_in_each_round(bench: Bench, tmp_path: Path) -> None:
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """The folder of a small model."""
     pytest.importorskip("trl", reason="needs the extra 'train'")
     gguf = tiny_llama.write_gguf(tmp_path / "tiny.gguf")
     dequantise(gguf, tmp_path / "tiny")
     (tmp_path / "tiny/tokenizer.json").write_text(fetched.tokenizer_json(gguf))
-    result = bench.for_real("x1", tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@pytest.mark.slow
+def test_a_real_model_is_trained_and_measured_in_each_round(bench: Bench, tiny: Path) -> None:
+    result = bench.for_real("x1", tiny)
     assert [each.state for each in bench.runs] == ["finished"] * 4
     assert all(each.metrics["task_documents"] == 4 for each in bench.runs)
-    assert all(each.metrics["skipped_rows"] == 0 for each in bench.runs)
+    assert all(each.metrics["left_out_rows"] == 0 for each in bench.runs)
     first, second = (result.counts["rounds"][each] for each in "01")
     assert second["train_tokens"] > 1.5 * first["train_tokens"]
-    again = bench.for_real("x2", tmp_path / "tiny")
-    assert again.counts == result.counts
+    losses = list(FINETUNE_LOSSES.records(bench.lakehouse.read(FINETUNE_LOSSES, where={"run_id": "x1-r1-2"})))
+    (run,) = (each for each in bench.runs if each.run_id == "x1-r1-2")
+    last = [each.loss for each in losses if each.step == run.metrics["steps"]]
+    assert len(last) == run.metrics["rows"], "after the training every row has a loss"
+    again = bench.for_real("x2", tiny)
+    assert again.counts["rounds"] == result.counts["rounds"]
     assert len(bench.progress.notes) == 4
+
+
+@pytest.mark.slow
+def test_a_member_that_really_fails_does_not_end_the_sweep(bench: Bench, tiny: Path) -> None:
+    """No machine has the memory for an adapter of that rank."""
+    result = bench.for_real("x1", tiny, learning_rates=[1e-2], lora={"rank": [10**12, 8]})
+    assert [(each.run_id, each.state) for each in bench.runs] == [
+        ("x1-r0-1", "failed"),
+        ("x1-r0-2", "finished"),
+        ("x1-r1-1", "failed"),
+        ("x1-r1-2", "finished"),
+    ]
+    assert [result.counts["rounds"][each]["failed_runs"] for each in "01"] == [1, 1]
+    warning = result.warnings[0]
+    assert warning.startswith("round 0, lr 0.01, 1ep, rank 1000000000000 failed: ")
+    statuses = {each.info.run_name: each.info.status for each in bench.tracked}
+    assert statuses["round 0, lr 0.01, 1ep, rank 1000000000000"] == "FAILED"
+    assert statuses["round 0, finetune"] == "FINISHED"
+    page = Path(result.counts["report"]).read_text(encoding="utf-8")
+    assert "failed: why" in page

@@ -161,7 +161,7 @@ def test_our_tokenizer_counts_exactly_as_llama_cpp_does() -> None:
 @pulled
 def test_both_runtimes_render_a_chat_alike() -> None:
     """llama.cpp has a template engine of its own: the prompt must be the one that the training saw."""
-    from finreg_cli.training.train import render_prompt
+    from finreg_cli.training.encoding import render_prompt
 
     transformers = pytest.importorskip("transformers", reason="needs the extra 'train'")
     tokenizer = transformers.AutoTokenizer.from_pretrained(dequantised(fetched.require()))

@@ -12,9 +12,11 @@ from finreg_cli.domain.metrics import (
     MIN_UNITS,
     Figure,
     abstains,
+    chance_of_perfect_order,
     exact_match,
     mean,
     numbers,
+    rank_correlation,
     rouge_l,
     scores,
     token_f1,
@@ -163,3 +165,29 @@ def _width(figure: Figure) -> float:
     assert figure.ci_low is not None
     assert figure.ci_high is not None
     return figure.ci_high - figure.ci_low
+
+
+# --- ranks -----------------------------------------------------------------------------------------------------------
+
+
+def test_rank_correlation() -> None:
+    assert rank_correlation([1, 2, 3], [10, 200, 3000]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    # Ranks (1, 2, 3, 4) and (2, 1, 4, 3): 1 - 6 * 4 / (4 * 15).
+    assert rank_correlation([0.1, 0.2, 0.3, 0.4], [5, 4, 9, 7]) == pytest.approx(0.6)
+    # Ties at their mean rank: (1, 2.5, 2.5, 4) and (1, 2, 3, 4): 4.5 / sqrt(4.5 * 5).
+    assert rank_correlation([1, 5, 5, 9], [1, 2, 3, 4]) == pytest.approx(4.5 / math.sqrt(22.5))
+
+
+def test_rank_correlation_of_too_little() -> None:
+    assert rank_correlation([1, 2], [1, 2]) is None
+    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
+    assert rank_correlation([1, 2, 3], [0.5, 0.5, 0.5]) is None
+    assert rank_correlation([1, 1, 2, 2], [1, 2, 3, 4]) is None, "two values have no order worth the name"
+    assert rank_correlation([], []) is None
+    with pytest.raises(ValueError, match="cannot be paired"):
+        rank_correlation([1, 2, 3], [1, 2])
+
+
+def test_any_order_of_few_is_likely_by_chance() -> None:
+    assert [round(chance_of_perfect_order(n), 4) for n in (1, 2, 3, 4, 5)] == [1, 1, 0.3333, 0.0833, 0.0167]

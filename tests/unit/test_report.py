@@ -16,7 +16,7 @@ from finreg_cli.domain.metrics import scores
 from finreg_cli.domain.records import FinetuneRun, Metric, Prediction, QaRow
 from finreg_cli.errors import WarehouseError
 from finreg_cli.reports import plots
-from finreg_cli.reports.base import AnsweredRow, Report, TableRead
+from finreg_cli.reports.base import AnsweredRow, Report, SweepMember, TableRead
 from finreg_cli.reports.html import HtmlReports, render
 
 HOSTILE = '<script>alert("1")</script> & {{ 7 * 7 }}'
@@ -158,6 +158,7 @@ def report() -> Report:
             answered(3, "It is 7 %.", ABSTENTION, ABSTENTION),
         ],
         curve=[(1, "train_loss", 2.0), (2, "train_loss", 1.0), (2, "eval_loss", 0.5), (2, "learning_rate", 1e-3)],
+        sweep=[],
     )
 
 
@@ -291,3 +292,17 @@ def heading(report: Report) -> str:
     match = re.search(r"<h1>(.*?)</h1>", render(report))
     assert match is not None
     return match[1]
+
+
+def test_the_sweep_is_a_section_where_there_was_one(report: Report) -> None:
+    assert report.finetune is not None
+    one = SweepMember(report.finetune, report.curve, None)
+    other = replace(one, run=replace(report.finetune, run_id="f2", learning_rate=1e-4, selected=False))
+    assert "Rank correlation" not in render(replace(report, sweep=[one]))
+    assert "shortcuts work" not in render(replace(report, sweep=[one]))
+    page = Page(render(replace(report, sweep=[one, other])))
+    assert page.open == []
+    assert "The sweep, and whether its shortcuts work" in page.text
+    assert "task metric was not measured" in page.text
+    charts = [given for tag, given in page.tags if tag == "svg" and given.get("class") == "chart"]
+    assert [given["role"] for given in charts] == ["img"]

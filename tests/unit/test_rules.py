@@ -449,7 +449,8 @@ def test_kinds_that_are_not_wanted_are_not_made() -> None:
 
 def test_blanks_have_ids_of_their_own_and_neither_question_nor_answer() -> None:
     settings = Generate(method="llm", kinds={"definition": 0.5, "deadline": 0.5}, rows_per_chunk=3)
-    proposed = regulation_qa.blanks_for_model(first_chunk("1. Text."), settings, "model", "v1", True)
+    source = first_chunk("1. 'Term' means a month.")
+    proposed = regulation_qa.blanks_for_model(source, settings, "model", "v1", True)
     blanks = [each.row for each in proposed]
     assert [(each.kind, each.sample) for each in blanks] == [
         ("deadline", 0),

@@ -89,6 +89,40 @@ def test_runs_nest(tracker: MlflowTracker, uri: str) -> None:
     assert "mlflow.parentRunId" not in stored(uri, parent.id).data.tags
 
 
+def test_a_killed_run_goes_on_under_its_own_id(tracker: MlflowTracker, uri: str) -> None:
+    with pytest.raises(KeyboardInterrupt), tracker.run("lr 0.001", {"finreg.run_id": "r1"}) as killed:
+        raise KeyboardInterrupt
+    killed.steps([(1, "train_loss", 2.0)])
+    with tracker.run("lr 0.001", {"finreg.run_id": "r1", "finreg.sweep_id": "s2"}, resume=killed.id) as again:
+        assert stored(uri, again.id).info.status == "RUNNING"
+        again.steps([(2, "train_loss", 1.0)])
+    assert again.id == killed.id
+    found = stored(uri, again.id)
+    assert (found.info.status, found.data.tags["finreg.sweep_id"]) == ("FINISHED", "s2")
+    assert [each.step for each in client(uri).get_metric_history(again.id, "train_loss")] == [1, 2]
+
+
+def test_a_run_that_the_store_no_longer_has_is_made_anew(tracker: MlflowTracker, uri: str) -> None:
+    with tracker.run("x", {}) as deleted:
+        pass
+    client(uri).delete_run(deleted.id)
+    for gone in (deleted.id, "0" * 32, "no id at all"):
+        with tracker.run("x", {}, resume=gone) as run:
+            pass
+        assert run.id != gone
+        assert stored(uri, run.id).info.status == "FINISHED"
+
+
+def test_a_run_that_a_killed_process_left_open_is_ended(tracker: MlflowTracker, uri: str) -> None:
+    with tracker.run("x", {}) as run:
+        tracker.end(run.id)
+        assert stored(uri, run.id).info.status == "KILLED"
+    assert stored(uri, run.id).info.status == "FINISHED"
+    for settled in (run.id, "0" * 32, "no id at all"):
+        tracker.end(settled)
+    assert stored(uri, run.id).info.status == "FINISHED"
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (Interrupted(), "KILLED")]
 )

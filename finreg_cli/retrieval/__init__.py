@@ -1,0 +1,1 @@
+"""Finding the passages that a question is about, in the chunks that are in force."""
