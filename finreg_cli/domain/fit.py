@@ -53,8 +53,8 @@ def _any_of(*patterns: str) -> re.Pattern[str]:
 
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _NO_FIGURES = re.compile(
-    rf"\b\d{{1,2}}(?:st|nd|rd|th)? (?:{_MONTHS})(?: (?:19|20)\d\d)?\b|\b(?:{_MONTHS}) (?:19|20)\d\d\b"
-    r"|\b(?:from|until|in|of|before|after|during) (?:19|20)\d\d\b"
+    rf"\b\d{{1,2}}(?:st|nd|rd|th)? (?:{_MONTHS})(?: [12]\d{{3}})?\b|\b(?:{_MONTHS}) [12]\d{{3}}\b"
+    r"|\b(?:from|until|in|of|before|after|during) [12]\d{3}\b"
     r"|\b(?:Tier|Pillar|Basel|Level|Stage|Step|Table|IFRS|IAS|FRS|Method|Category|Class) \d+\b"
 )
 """Dates and names that hold a digit."""
@@ -67,7 +67,8 @@ _COUNTED = _any_of(
 _TIME = _any_of(
     "(?:day|week|month|quarter|year|hour|minute)s?",
     "daily|intra-?day|weekly|monthly|quarterly|annual|annually|yearly|biannual(?:ly)?|semi-annual(?:ly)?|half-yearly",
-    r"(?:19|20)\d\d|date|deadlines?|time ?limits?|once|frequency|frequently|regularly|periodically|regular basis",
+    rf"\d{{1,2}} (?:{_MONTHS})|[12]\d{{3}}|date|deadlines?|time ?limits?|once|frequency|frequently|regularly",
+    "periodically|regular basis",
     "immediately|promptly|forthwith|without (?:undue )?delay|as soon as|at all times|in advance|prior to",
     "ongoing basis|continuous(?:ly)?",
 )

@@ -178,6 +178,8 @@ def _answer_length(row: QaRow, source: Chunk, language: str) -> str | None:
 
 def _echo(row: QaRow, source: Chunk, language: str) -> str | None:
     """Also where the answer only points into its own article: "according to the conditions in paragraph 2"."""
+    if _YES_OR_NO.match(row.answer or ""):
+        return None
     own = {_address(place)[0] for place in _ARTICLE.findall(row.citation)}
     answer = _ARTICLE.sub(lambda found: " " if _address(found[1])[0] in own else found[0], _answer_text(row))
     said = _words(_INNER_PLACE.sub(" ", answer))
@@ -195,6 +197,7 @@ def _words(text: str) -> set[str]:
     return set(_WORDS.findall(text.lower()))
 
 
+_YES_OR_NO = re.compile(r"\s*(?:yes|no)\b", re.IGNORECASE)
 _INNER_PLACE = re.compile(
     r"\b(?:paragraphs?|points?|subparagraphs?)\s+[\d(][\w()]*(?:,?(?: and| or| to)?(?:,[\w ]{1,20},)?\s+[\d(][\w()]*)*",
     re.IGNORECASE,
@@ -212,7 +215,14 @@ _POINTING = frozenset(
 def _numbers(row: QaRow, source: Chunk, language: str) -> str | None:
     if not row.answerable:
         return None
-    return _not_in_context(numbers_in, row)
+    own = _ACT_NUMBER.sub(lambda found: " " if found[0] in source.title else found[0], _answer_text(row))
+    stated = numbers_in(own)
+    missing = stated - numbers_in(row.context) if stated else stated
+    return f"{_listed(missing)} not in the context" if missing else None
+
+
+_ACT_NUMBER = re.compile(r"\b\d{1,4}/\d{1,4}\b")
+"""``575/2013``: who names the act that the excerpt is of invents no number."""
 
 
 def _bounds(row: QaRow, source: Chunk, language: str) -> str | None:

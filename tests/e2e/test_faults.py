@@ -256,7 +256,7 @@ def test_what_is_no_verdict_passes_nothing(new_project: NewProject, undisturbed:
     anyway = {row_id: row["reason"] for row_id, row in undisturbed(FEW).result["qa_rejected"].items()}
     assert len(reasons) == FEW
     assert all(reason.startswith("unreadable_verdict: ") or reason == anyway[row] for row, reason in reasons.items())
-    assert len(anyway) < FEW / 4
+    assert len(anyway) < FEW / 2  # so that most were refused for their verdict alone
 
 
 @pytest.mark.slow  # each request to the judge is tried for a quarter of a minute
