@@ -177,7 +177,8 @@ class _PlainProgress:
             self._say(f"{self._done}{of} {self._unit}".rstrip())
 
     def end(self) -> None:
-        self._say(f"{self._done} {self._unit}".rstrip() + f", {time.monotonic() - self._started:.1f} s")
+        done = f"{self._done} {self._unit}".rstrip() + ", " if self._done or self._total is not None else ""
+        self._say(f"{done}{time.monotonic() - self._started:.1f} s")
 
     def _say(self, text: str) -> None:
         self._console.print(f"{self._description}: {text}", markup=False)
