@@ -183,6 +183,8 @@ def train_with_trl(job: dict[str, Any], dtype: str = "float32", padding_free: bo
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
+    from finreg_cli.training.models import has_bf16
+
     batches, steps = job["batches"], len(job["batches"])
     model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=getattr(torch, dtype))
     torch.manual_seed(SEED)
@@ -207,8 +209,8 @@ def train_with_trl(job: dict[str, Any], dtype: str = "float32", padding_free: bo
             train_sampling_strategy="sequential",
             max_grad_norm=1.0,
             seed=SEED,
-            bf16=True,
-            use_cpu=True,
+            bf16=has_bf16(torch.cuda.is_available()),  # both as ours has it
+            use_cpu=not torch.cuda.is_available(),
             gradient_checkpointing=False,
             padding_free=padding_free,
             max_length=None,

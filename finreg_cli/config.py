@@ -336,7 +336,9 @@ class Finetune(Section):
         description="eval_loss, token_accuracy or task_metric (token F1 of answers, or strict F1), on ft_eval",
     )
     task_metric: Literal["when_selecting", "all"] = Field(
-        "when_selecting", description="all: every member of a sweep answers ft_eval, and the report correlates"
+        "when_selecting",
+        description="all: every member of a sweep answers ft_eval, and the report correlates",
+        json_schema_extra=QUESTIONS,
     )
     eval_fraction: float = Field(
         0.1, gt=0, lt=1, description="share of the training units (articles, lease families) that becomes ft_eval"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -63,8 +64,17 @@ def conduct(
         described = {"class": type(error).__name__, "message": error.message, "remedy": error.remedy}
         report = failed(status, described, error.counts)
     if console.json and report is not None:
-        print(json.dumps(report, ensure_ascii=False, default=str))
+        print(json.dumps(_finite(report), ensure_ascii=False, default=str))
     raise typer.Exit(exit_code)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for what is no number: JSON knows no NaN, which a model that diverged has as its loss."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _ending(raised: BaseException) -> tuple[str, int, errors.FinregError]:

@@ -102,7 +102,7 @@ def serve_chat(name: str, key: str, port: int, write: Write) -> str:
     bound: Future[int] = Future()
 
     async def run() -> None:
-        runner = web.AppRunner(server.application(), access_log=None)
+        runner = web.AppRunner(server.application(), access_log=None, handler_cancellation=True)
         await runner.setup()
         try:
             site = web.TCPSite(runner, _LOOPBACK, port)

@@ -40,7 +40,7 @@ from finreg_cli.domain.records import (
     Review,
     Table,
 )
-from finreg_cli.domain.reviews import as_reviewed
+from finreg_cli.domain.reviews import ACCEPTED, as_reviewed
 from finreg_cli.domain.splits import Split
 from finreg_cli.errors import ConfigError, NothingToDo
 from finreg_cli.lakehouse.base import Lakehouse, Where
@@ -55,6 +55,7 @@ from finreg_cli.stages.export_files import (
 )
 from finreg_cli.stages.question_rows import Reviewed
 from finreg_cli.stages.recorded_versions import recorded_versions
+from finreg_cli.stages.reviews import reviews_in_force
 from finreg_cli.tasks import regulation_qa
 from finreg_cli.tasks.structured_extraction import Reading
 
@@ -264,15 +265,23 @@ def _side_of(table: Table[Any], selection: Selection, form: str) -> Split | None
 
 
 def _guard_plain_copies(table: Table[Any], lakehouse: Lakehouse, selection: Selection) -> None:
-    """``qa_dataset_train`` and ``qa_dataset_val`` do not say which rows may train, so all of theirs must."""
+    """``qa_dataset_train`` and ``qa_dataset_val`` do not say which row is which, so all of theirs must be good."""
     side = _SIDES.get(table.name)
-    if table not in (QA_DATASET_TRAIN, QA_DATASET_VAL) or side is None or selection.include_not_trainable:
+    if table not in (QA_DATASET_TRAIN, QA_DATASET_VAL) or side is None:
         return
     forbidden = lakehouse.count(QA_DATASET, {"split": side, "retired_at": None, "outputs_may_train": False})
-    if forbidden:
+    if forbidden and not selection.include_not_trainable:
         raise ConfigError(
             f"{forbidden} rows of {table.name} must not train (outputs_may_train is false), and it does not say which",
             f"export {QA_DATASET.name} --split {side}, which leaves them out, or add --include-not-trainable",
+        )
+    changed = {row_id for row_id, review in reviews_in_force(lakehouse).items() if review.verdict != ACCEPTED}
+    standing = lakehouse.read(QA_DATASET, ["row_id"], {"split": side, "retired_at": None}) if changed else ()
+    reviewed = sum(row_id in changed for batch in standing for row_id in batch.column("row_id").to_pylist())
+    if reviewed:
+        raise ConfigError(
+            f"{reviewed} rows of {table.name} were rejected or edited in qa_reviews, and it does not say which",
+            f"export {QA_DATASET.name} --split {side}, which takes the reviewers' word",
         )
 
 

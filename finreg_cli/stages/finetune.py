@@ -1,7 +1,7 @@
 """finetune: training rows become chat rows, a sweep trains on them, the best on ``ft_eval`` is selected.
 
-Only training rows take part; what evaluate measures on is read by evaluate alone. Structured extraction has a sweep,
-and a selected model, for every synthetic round.
+Only training rows take part: nothing is trained or selected on what evaluate measures on. Structured extraction has a
+sweep, and a selected model, for every synthetic round.
 """
 
 from __future__ import annotations

@@ -132,17 +132,13 @@ class Member:
 
 def members_of(sweep: Sweep, every: Sequence[Params], rows: Path) -> list[Member]:
     of_rows = _hash_of_rows(rows)
-    registered = {each.run_id: each.model_version for each in task_runs(sweep.config, sweep.lakehouse)}
-    found = [_member(sweep, number, params, rows, of_rows) for number, params in enumerate(every, start=1)]
-    return [
-        replace(each, record=replace(each.record, model_version=registered.get(each.job.run_id)))
-        if each.is_done
-        else each
-        for each in found
-    ]
+    recorded = {each.run_id: each for each in task_runs(sweep.config, sweep.lakehouse)}
+    return [_member(sweep, number, params, rows, of_rows, recorded) for number, params in enumerate(every, start=1)]
 
 
-def _member(sweep: Sweep, number: int, params: Params, rows: Path, of_rows: str) -> Member:
+def _member(
+    sweep: Sweep, number: int, params: Params, rows: Path, of_rows: str, recorded: Mapping[str, FinetuneRun]
+) -> Member:
     state = sweep.config.state
     identity = {name: value for name, value in params.items() if name not in NEUTRAL_PARAMS}
     fingerprint = content_hash(of_rows, identity)
@@ -150,6 +146,8 @@ def _member(sweep: Sweep, number: int, params: Params, rows: Path, of_rows: str)
     run_id = _earlier_run(state / "models", fingerprint) or f"{sweep.run.run_id}-{of_round}{number}"
     output = state / "models" / run_id
     record = _record(sweep, run_id, params)
+    if run_id in recorded and (output / "result.json").exists():
+        record = _as_recorded(record, recorded[run_id])
     return Member(
         name=sweep.named(*_setting(params, several_ranks=len(set(sweep.config.finetune.lora.ranks)) > 1)),
         job=TrainingJob(run_id, rows, params, output, state / "logs" / f"{run_id}.log"),
@@ -211,6 +209,18 @@ def _record(sweep: Sweep, run_id: str, params: Params) -> FinetuneRun:
     )
 
 
+def _as_recorded(record: FinetuneRun, earlier: FinetuneRun) -> FinetuneRun:
+    """A trained member stays finished, selected and registered until this sweep has come to another selection."""
+    return replace(
+        record,
+        state=earlier.state,
+        metrics=earlier.metrics | record.metrics,
+        selected=earlier.selected,
+        model_uri=earlier.model_uri,
+        model_version=earlier.model_version,
+    )
+
+
 def _figures_of(params: Params) -> dict[str, float]:
     """What is swept and has no column of its own: ``duration_ep`` (or ``_ba``, ``_tok``) and ``lora_rank``."""
     amount, unit = re.fullmatch(r"(\d+)(ep|ba|tok)", params["duration"]).groups()  # type: ignore[union-attr]  # config has checked it
@@ -229,7 +239,8 @@ def trained(sweep: Sweep, members: Sequence[Member]) -> Iterator[Trained]:
         TrainingFailed: every member failed.
         StageFailed: the only member failed, or one failed of something that no other would escape.
     """
-    key = content_hash("sweep", [each.fingerprint for each in members])
+    select_by = sweep.config.finetune.select_by  # a parameter of the parent, which MLflow lets nobody change
+    key = content_hash("sweep", [each.fingerprint for each in members], select_by)
     if all(each.is_done for each in members) and key not in sweep.open_runs:
         yield _train_all(sweep, members, None)
         return
@@ -237,8 +248,7 @@ def trained(sweep: Sweep, members: Sequence[Member]) -> Iterator[Trained]:
     if sweep.task.has_rounds:
         tags["finreg.round"] = str(sweep.round)
     with sweep.open_runs.run(key, sweep.named("finetune"), tags) as parent:
-        section = sweep.config.finetune
-        parent.params({"base_model": section.base_model, "select_by": section.select_by})
+        parent.params({"base_model": sweep.config.finetune.base_model, "select_by": select_by})
         yield _train_all(sweep, members, parent)
 
 

@@ -64,7 +64,9 @@ class TransformersAnswerer:
             raise MissingExtra(error.name or "transformers", "train", f"answering with {model}") from None
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
-            self._model: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+            on_gpu = torch.cuda.is_available()
+            loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto" if on_gpu else torch.float32)
+            self._model: Any = loaded.to("cuda") if on_gpu else loaded
         except (OSError, ValueError) as error:
             raise ModelMissing(
                 f"transformers cannot load the model {model}: {error}", "finreg finetune, or finetune.base_model"
@@ -108,7 +110,7 @@ class TransformersAnswerer:
             PromptTooLongError: the context holds no token more.
         """
         rendered = render_prompt(self._tokenizer, [dict(message) for message in messages])
-        inputs = self._tokenizer(rendered, add_special_tokens=False, return_tensors="pt")
+        inputs = self._tokenizer(rendered, add_special_tokens=False, return_tensors="pt").to(self._model.device)
         length, longest = inputs["input_ids"].shape[1], self._model.config.max_position_embeddings
         if length >= longest:
             raise PromptTooLongError(f"has {length} tokens, and the model takes {longest}")

@@ -89,7 +89,7 @@ def arguments_of(params: Params, schedule: Schedule, has_eval: bool, output: Pat
     """The job in transformers' and TRL's words. Each step is one batch of the trainer: `Steps` makes it."""
     on_gpu = torch.cuda.is_available()
     checkpointing = on_gpu if params.gradient_checkpointing is None else params.gradient_checkpointing
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(output / "checkpoints"),
         max_steps=len(schedule.steps),
         per_device_train_batch_size=1,
@@ -116,3 +116,7 @@ def arguments_of(params: Params, schedule: Schedule, has_eval: bool, output: Pat
         disable_tqdm=True,
         report_to=[],
     )
+    if arguments.n_gpu > 1:
+        # This process trains on one: transformers would spread the one context of a batch over all that it sees.
+        arguments._n_gpu = 1
+    return arguments

@@ -70,10 +70,11 @@ class LocalTrainer:
         params_file = job.output / "params.yaml"
         params_file.write_text(yaml.safe_dump(params, sort_keys=True))
         command = [*_launcher(processes), "-m", _SCRIPT, str(job.rows), str(params_file), "--end-with-stdin"]
+        said_before = job.log.stat().st_size if job.log.exists() else 0
         code = _run(command, processes, job, progress)
         metrics = finished(job.output, identity)
         if code != 0 or metrics is None:
-            raise failure_of(code, job.log)
+            raise failure_of(code, job.log, said_before)
         return TrainingResult(job.output, metrics)
 
 
@@ -175,9 +176,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def failure_of(code: int, log: Path) -> TrainingFailed:
-    """What the end of a training process means, with the last lines of its log and a remedy."""
-    text = log.read_text(errors="replace") if log.is_file() else ""
+def failure_of(code: int, log: Path, since: int = 0) -> TrainingFailed:
+    """What the end of a training process means, with the last lines of its log, from a byte on, and a remedy."""
+    text = log.read_bytes()[since:].decode(errors="replace") if log.is_file() else ""
     last = text.splitlines()[-_LAST_LINES:]
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     shown = "\n".join(last) or "(it printed nothing)"

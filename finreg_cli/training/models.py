@@ -26,7 +26,7 @@ from finreg_cli.training.rows import Unusable
 def has_bf16(on_gpu: bool) -> bool:
     """Whether bf16 pays on this hardware: without its own instructions it is slower than fp32."""
     if on_gpu:
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Not in every version that we support; without it the slower, exact way is taken.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

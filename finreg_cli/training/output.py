@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from finreg_cli.training.rows import Unusable
+
 MARKER = "training.json"
 """In the output folder: which job it belongs to."""
 
@@ -22,8 +24,17 @@ _FILES = (RESULT, METRICS, LOSSES, "merged-f16.gguf")
 
 
 def prepare_output(output: Path, job: str) -> None:
-    """Makes the folder the job's own: what another job left there is removed."""
+    """Makes the folder the job's own: what another job left there is removed.
+
+    Raises:
+        Unusable: what stands there is of no job of this script.
+    """
     marker = output / MARKER
+    foreign = [name for name in (*_FOLDERS, *_FILES) if (output / name).exists()]
+    if foreign and not marker.is_file():
+        raise Unusable(
+            f"output: {output} holds {', '.join(foreign)}, which no job of this script wrote: name an empty folder"
+        )
     if output.is_dir() and (not marker.is_file() or json.loads(marker.read_text()).get("fingerprint") != job):
         for stale in _FOLDERS:
             shutil.rmtree(output / stale, ignore_errors=True)

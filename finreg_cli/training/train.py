@@ -182,6 +182,7 @@ def _loop(trainer: CompletionTrainer, checkpoint: Path | None) -> float:
 
 def _keep_best(trainer: CompletionTrainer) -> int:
     """The step whose weights are kept: with early stopping the one of the lowest evaluation loss, else the last."""
+    trainer.accelerator.wait_for_everyone()  # the first process may still be writing them
     best = trainer.stopping.restore(cast("torch.nn.Module", trainer.model)) if trainer.stopping else None
     return trainer.state.global_step if best is None else best
 

@@ -211,3 +211,21 @@ def test_resplit_is_refused_where_there_are_no_rows_to_move(finreg, tmp_path):
     refused = finreg("generate", "--resplit")
     assert refused.returncode == 2
     assert "--resplit moves question-answer rows" in refused.stderr
+
+
+def test_what_is_no_number_is_null_in_json():
+    code = """
+import contextlib, math, typer
+from finreg_cli.cli.ending import run_command
+from finreg_cli.cli.options import Output
+
+with contextlib.suppress(typer.Exit):
+    run_command("x", lambda console: {"loss": math.nan, "of": [math.inf, (1.5, {"a": -math.inf})]}, Output.json)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(said, parse_constant=pytest.fail) == {
+        "stage": "x",
+        "status": "ok",
+        "loss": None,
+        "of": [None, [1.5, {"a": None}]],
+    }

@@ -239,6 +239,9 @@ def test_what_reviewers_said_is_obeyed_as_finetune_does(project: Project) -> Non
     project.put(
         QA_REVIEWS, review(1, "rejected"), review(2, "edited", "Two."), review(6, "rejected"), review(7, "edited")
     )
+    project.put(QA_DATASET_TRAIN, ChatExport(messages=chat_format.messages("c", "q", "a")))
+    with pytest.raises(ConfigError, match="2 rows of qa_dataset_train were rejected or edited"):
+        project.export("qa_dataset_train", "copy.jsonl", include_not_trainable=True)
     made = project.export("qa_dataset", "train.jsonl")
     assert made.left_out["rejected_in_review"] == 1
     rows = project.read("train.jsonl")

@@ -889,6 +889,28 @@ def test_what_does_not_change_a_model_trains_nothing_anew(asking: Bench) -> None
     assert len(asking.trainer.trained) == 2
 
 
+def test_what_was_selected_and_registered_stays_so_until_a_sweep_has_selected_anew(asking: Bench) -> None:
+    asking.questions()
+    (first,) = asking.runs
+    asking.lakehouse.merge(FINETUNE_RUNS, FINETUNE_RUNS.batches([replace(first, model_version="models:/m/1")]))
+
+    class Interrupted(QuickTrainer):
+        def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:
+            if job.params["learning_rate"] == 5e-4:
+                raise KeyboardInterrupt
+            return super().train(job, progress)
+
+    asking.trainer = Interrupted()
+    for nth, more in enumerate(
+        ({"learning_rates": [1e-3, 5e-4]}, {"learning_rates": [1e-3, 5e-4], "task_metric": "all"})
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            asking.questions(f"x{nth}", finetune=more)
+        before = next(each for each in asking.runs if each.run_id == first.run_id)
+        assert (before.selected, before.state, before.model_version) == (True, "finished", "models:/m/1")
+        assert before.model_uri == first.model_uri
+
+
 def test_a_diverged_member_is_never_the_best(asking: Bench) -> None:
     class Diverging(QuickTrainer):
         def train(self, job: TrainingJob, progress: Progress) -> TrainingResult:

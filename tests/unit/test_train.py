@@ -420,6 +420,13 @@ def test_a_finished_job_is_not_trained_again_and_another_one_starts_anew(
     assert len(_entries(output, "train_loss")) == STEPS
 
 
+def test_a_folder_of_somebody_else_is_left_alone(rows: list[Row], base: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs" / "merged").mkdir(parents=True)
+    with pytest.raises(Unusable, match=r"theirs holds merged, which no job of this script wrote"):
+        _train(rows, base, tmp_path / "theirs")
+    assert (tmp_path / "theirs" / "merged").is_dir()
+
+
 def test_the_order_of_rows_in_the_file_is_no_part_of_the_job(rows: list[Row], tmp_path: Path) -> None:
     params = Params.of(PARAMS)
     straight, reversed_ = _write(rows, tmp_path / "a.parquet"), _write(rows[::-1], tmp_path / "b.parquet")
