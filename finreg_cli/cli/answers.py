@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from contextlib import suppress
 from enum import StrEnum
@@ -125,6 +126,8 @@ def _token(variable: str | None) -> str:
     """
     if variable is None:
         return secrets.token_urlsafe(24)
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):  # a token that was pasted here is not repeated
+        raise errors.ConfigError("--token-env takes the NAME of an environment variable", "--token-env FINREG_TOKEN")
     token = os.environ.get(variable, "")
     if not token or token.split() != [token]:
         raise errors.ConfigError(

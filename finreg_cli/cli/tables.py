@@ -74,7 +74,7 @@ def status(
             console.print(f"stale: {line}")
         if found.learnt_worst:
             console.print(
-                f"highest loss after training {found.learnt_worst[0].run_id}; such rows are mostly wrong ones:"
+                f"highest loss after training {found.learnt_worst[0].run_id}; a wrong row is most likely among these:"
             )
             rows = [
                 (each.loss, each.row_id, each.kind, each.about, each.question, each.answer)

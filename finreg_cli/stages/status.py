@@ -65,7 +65,7 @@ class Survey:
     """``stale`` and ``lineage`` are lines for a person; each stale one ends with the command that mends it.
 
     ``versions`` are ordered by work, the oldest first; ``retired`` counts the rows whose text is no longer in force.
-    ``learnt_worst`` are the training rows with the highest loss under the last selected model: mostly wrong rows.
+    ``learnt_worst`` are the training rows with the highest loss under the last selected model: wrong rows first.
     """
 
     tables: list[TableStatus] = field(default_factory=list)

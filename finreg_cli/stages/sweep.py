@@ -218,6 +218,7 @@ def _as_recorded(record: FinetuneRun, earlier: FinetuneRun) -> FinetuneRun:
         selected=earlier.selected,
         model_uri=earlier.model_uri,
         model_version=earlier.model_version,
+        training_version=earlier.training_version,
     )
 
 
