@@ -100,8 +100,8 @@ class XllamacppAnswerer:
         if "error" in reply:
             raise StageFailed(
                 f"{self._gguf} did not answer {which}: {reply['error'].get('message')}",
-                "ask with fewer passages, or lower ingest.chunk_tokens (extraction.window_tokens), so that a prompt fits "
-                "into the model's context",
+                "ask with fewer passages, or lower ingest.chunk_tokens (extraction.window_tokens), so that a prompt "
+                "fits into the model's context",
             )
         return reply["choices"][0]["message"]["content"] or ""
 

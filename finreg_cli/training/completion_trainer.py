@@ -176,7 +176,9 @@ class CompletionTrainer(SFTTrainer):
         found = Totals()
         for batch in self._shares(rows):
             inputs = self._prepare_inputs(batch)
-            with torch.no_grad(), self.compute_loss_context_manager():
+            # Its own: the model has the trainer's only once `train` has run, and a run that is over does not train.
+            device = self.args.device.type
+            with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=bool(self.args.bf16)):
                 found.add(self._losses(model, inputs)[1])
         return self._over_processes(found)
 

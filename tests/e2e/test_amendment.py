@@ -36,7 +36,7 @@ ingest: {{tokenizer: "{tokenizer}", chunk_tokens: 400, chunk_overlap: 40, prune:
 """
 RULES = "generate: {method: rules, validation_fraction: 0.3}\n"
 LLM = """
-generate: {{method: llm, validation_fraction: 0.3, rows_per_chunk: 1}}
+generate: {{method: llm, validation_fraction: 0.3, rows_per_chunk: 2, kinds: {{fact: 0.5, unanswerable: 0.5}}}}
 endpoints:
   generator: {{model: writer, base_url: "{url}", max_concurrency: 4}}
 """
