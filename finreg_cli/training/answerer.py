@@ -65,7 +65,7 @@ class TransformersAnswerer:
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
             on_gpu = torch.cuda.is_available()
-            loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto" if on_gpu else torch.float32)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto" if on_gpu else torch.float32)
             self._model: Any = loaded.to("cuda") if on_gpu else loaded
         except (OSError, ValueError) as error:
             raise ModelMissing(

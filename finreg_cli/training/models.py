@@ -96,7 +96,7 @@ def _store_frozen(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
     The rest is in fp32, the output head too: it may be the embedding, whose sums autocast keeps in fp32.
     """
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it so
+    head = model.get_output_embeddings()
     for module in model.modules():
         of_linear = isinstance(module, torch.nn.Linear) and module is not head
         for weight in module.parameters(recurse=False):
