@@ -16,8 +16,11 @@ Bound = Literal["minimum", "maximum"]
 REACH = 60
 """Letters before a number in which the word stands that bounds it."""
 
-_WRITTEN = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_NUMBER = re.compile(rf"(?<![\w.,(])\d+(?:[ \u00a0]\d{{3}})*(?:[.,]\d+)*|\b(?:{'|'.join(_WRITTEN)})\b", re.IGNORECASE)
+WRITTEN_NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+"""From 2 on: "one" is mostly no number."""
+
+_WRITTEN = "|".join(WRITTEN_NUMBERS)
+_NUMBER = re.compile(rf"(?<![\w.,(])\d+(?:[ \u00a0]\d{{3}})*(?:[.,]\d+)*|\b(?:{_WRITTEN})\b", re.IGNORECASE)
 _NOT = r"(?:no|not|never)(?: be| fall| have| been)?"
 _WORDS = re.compile(  # what is negated goes first: "not less than" holds "less than"
     rf"\b(?:(?P<maximum>{_NOT} (?:more|higher|greater|longer|later) than|{_NOT} exceed\w*|at most|maximum|up to)"
@@ -62,7 +65,9 @@ def _bounded(text: str) -> Mapping[str, frozenset[Bound]]:
 
 def _spelled(number: str) -> str:
     written = number.lower()
-    return str(_WRITTEN.index(written) + 2) if written in _WRITTEN else re.sub(r"\s", "", number).replace(",", ".")
+    if written in WRITTEN_NUMBERS:
+        return str(WRITTEN_NUMBERS.index(written) + 2)
+    return re.sub(r"\s", "", number).replace(",", ".")
 
 
 def _bounds_at(text: str, start: int, end: int) -> Iterator[Bound]:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from finreg_cli.domain.bounds import reversed_bound
+from finreg_cli.domain.bounds import WRITTEN_NUMBERS, reversed_bound
 from finreg_cli.domain.chat_format import ABSTENTION, parts_of, split_citation
 from finreg_cli.domain.fit import fits
 from finreg_cli.domain.language import foreign, require
@@ -47,8 +47,7 @@ _DATE = re.compile(
     rf"|\b{_MONTH.format(2)} (?P<day2>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<year2>\d{{4}})\b"
 )
 _PERCENTAGE = re.compile(r"(?<![\w.,])(\d+(?:[.,]\d+)?)\s*(?:%|per\s?cent\b)")
-_WRITTEN = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_WRITTEN_WORDS = frozenset(_WRITTEN)
+_WRITTEN_WORDS = frozenset(WRITTEN_NUMBERS)
 _QUOTED = re.compile('“([^“”]+)”|"([^"]+)"')
 _POINTS_OUTSIDE = re.compile(
     r"\b(?:the (?:given |provided |above )?(?:text|context(?! of\b)|passage|excerpt|extract|snippet|chunk)"
@@ -382,7 +381,9 @@ def _not_in_context(find: Callable[[str], frozenset[str]], row: QaRow) -> str | 
 def numbers_in(text: str) -> frozenset[str]:
     """The numbers of a text in one spelling: ``4,5`` as ``4.5``, ``1 000 000`` as ``1000000``, ``three`` as ``3``."""
     digits = {re.sub(r"[ \u00a0]", "", number).replace(",", ".") for number in _NUMBER.findall(text)}
-    written = {str(_WRITTEN.index(word) + 2) for word in _WRITTEN_WORDS.intersection(_WORDS.findall(text.lower()))}
+    written = {
+        str(WRITTEN_NUMBERS.index(word) + 2) for word in _WRITTEN_WORDS.intersection(_WORDS.findall(text.lower()))
+    }
     return frozenset(digits | written)
 
 

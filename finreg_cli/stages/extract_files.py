@@ -17,7 +17,7 @@ from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.llm.base import Answerer, ReplyCache
 from finreg_cli.stages.base import Run
 from finreg_cli.stages.extraction import Extraction, extract
-from finreg_cli.stages.tuned_runs import OpenAnswerer, named_run, selected_runs, task_runs
+from finreg_cli.stages.tuned_runs import OpenAnswerer, chosen_run
 from finreg_cli.tasks.structured_extraction import Reading, most_tokens
 
 
@@ -177,14 +177,10 @@ def _readable(found: FoundValue) -> str:
 
 
 def _tuned_run(config: Config, lakehouse: Lakehouse) -> FinetuneRun:
-    """``evaluate.run``, or of the last command that selected any the run of its highest round."""
-    runs = task_runs(config, lakehouse)
-    if config.evaluate.run is not None:
-        return named_run(config.evaluate.run, runs)
-    selected = selected_runs(runs)
-    if not selected:
+    run = chosen_run(config, lakehouse)
+    if run is None:
         raise NothingToDo(
             f"there is no selected run in {lakehouse.location(FINETUNE_RUNS)}, so there is no tuned model",
             "run 'finreg finetune' with the same configuration first, or take --model base",
         )
-    return max(selected, key=lambda each: (each.sweep_id, each.round, each.run_id))
+    return run

@@ -17,6 +17,7 @@ from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.stages.base import Run
 from finreg_cli.stages.examples import example
 from finreg_cli.tracking.base import Registration, Tracker
+from finreg_cli.training.base import hash_of_weights
 
 
 def register(run: Run, lakehouse: Lakehouse, tracker: Tracker, best: FinetuneRun) -> FinetuneRun:
@@ -84,7 +85,7 @@ def _facts(lakehouse: Lakehouse, best: FinetuneRun, merged: Path) -> dict[str, s
         "training_table": lakehouse.location(FT_TRAINING),
         "training_version": str(best.training_version),
         "training_data_sha256": _hash_of_rows(lakehouse, best.training_version),
-        "weights_sha256": _hash_of_weights(merged),
+        "weights_sha256": hash_of_weights(merged),
         "finreg_version": __version__,
     }
     if best.round:
@@ -118,12 +119,4 @@ def _hash_of_rows(lakehouse: Lakehouse, version: int) -> str:
     digest = hashlib.sha256()
     for row in sorted(content_hash(asdict(each)) for each in rows):
         digest.update(row.encode())
-    return digest.hexdigest()
-
-
-def _hash_of_weights(merged: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(merged.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

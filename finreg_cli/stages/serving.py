@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finreg_cli.config import Config
-from finreg_cli.domain.records import FINETUNE_RUNS, FinetuneRun, Message
+from finreg_cli.domain.records import FINETUNE_RUNS, Message
 from finreg_cli.errors import NothingToDo
 from finreg_cli.lakehouse.base import Lakehouse
 from finreg_cli.stages.examples import example
-from finreg_cli.stages.tuned_runs import named_run, selected_runs, task_runs
+from finreg_cli.stages.tuned_runs import chosen_run
 
 ServedRole = Literal["tuned", "base"]
 
@@ -42,7 +42,7 @@ def served_model(config: Config, lakehouse: Lakehouse, role: ServedRole) -> Serv
         NothingToDo: ``tuned`` is to be served, and no training run was selected.
         ConfigError: ``evaluate.run`` is not a finished run of this task.
     """
-    run = _run(config, lakehouse)
+    run = chosen_run(config, lakehouse)
     messages, max_tokens = example(config)
     if role == "base":
         base = run.base_model if run else config.finetune.base_model
@@ -84,11 +84,3 @@ def calls(url: str, token: str, variable: str | None, served: ServedModel) -> tu
         f"print(reply.choices[0].message.content)"
     )
     return curl, snippet
-
-
-def _run(config: Config, lakehouse: Lakehouse) -> FinetuneRun | None:
-    """``evaluate.run``, or of the last command that selected any the run of its highest round."""
-    runs = task_runs(config, lakehouse)
-    if config.evaluate.run is not None:
-        return named_run(config.evaluate.run, runs)
-    return max(selected_runs(runs), key=lambda each: (each.sweep_id, each.round, each.run_id), default=None)

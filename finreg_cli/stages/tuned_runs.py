@@ -17,19 +17,24 @@ in one runtime; or an endpoint, ``generator`` or ``judge``."""
 
 
 def last_selected_run(config: Config, lakehouse: Lakehouse) -> FinetuneRun:
-    """``evaluate.run``, or the last selected run: ids begin with the time of their command, so they sort by it.
+    """``evaluate.run``, or of the last command that selected any the run of its highest round.
 
     Raises:
         NothingToDo: no run was selected yet.
         ConfigError: ``evaluate.run`` is not a finished run of this task.
     """
+    run = chosen_run(config, lakehouse)
+    if run is None:
+        raise no_selected_run(lakehouse)
+    return run
+
+
+def chosen_run(config: Config, lakehouse: Lakehouse) -> FinetuneRun | None:
+    """As `last_selected_run`, and None where no run was selected yet."""
     runs = task_runs(config, lakehouse)
     if config.evaluate.run is not None:
         return named_run(config.evaluate.run, runs)
-    selected = selected_runs(runs)
-    if not selected:
-        raise no_selected_run(lakehouse)
-    return selected[-1]
+    return next(reversed(selected_runs(runs)), None)
 
 
 def task_runs(config: Config, lakehouse: Lakehouse) -> list[FinetuneRun]:
@@ -37,9 +42,9 @@ def task_runs(config: Config, lakehouse: Lakehouse) -> list[FinetuneRun]:
 
 
 def selected_runs(runs: Sequence[FinetuneRun]) -> list[FinetuneRun]:
-    """The finished and selected ones, oldest command first."""
+    """The finished and selected ones: by their command, whose id begins with its time, and by round."""
     selected = (each for each in runs if each.state == "finished" and each.selected)
-    return sorted(selected, key=lambda each: (each.sweep_id, each.run_id))
+    return sorted(selected, key=lambda each: (each.sweep_id, each.round, each.run_id))
 
 
 def selected_by_round(runs: Sequence[FinetuneRun]) -> list[FinetuneRun]:

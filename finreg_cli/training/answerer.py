@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from finreg_cli.domain.records import Message
 from finreg_cli.errors import MissingExtra, ModelMissing, StageFailed
 from finreg_cli.llm.embedded import XllamacppAnswerer
+from finreg_cli.training.base import hash_of_weights
 from finreg_cli.training.base_models import ModelRegistry, base_folder
 from finreg_cli.training.encoding import render_prompt
 from finreg_cli.training.gguf_export import f16_gguf, is_exportable
@@ -71,7 +71,7 @@ class TransformersAnswerer:
             raise ModelMissing(
                 f"transformers cannot load the model {model}: {error}", "finreg finetune, or finetune.base_model"
             ) from error
-        self._name = _hash_of(Path(model)) if is_local else f"{model}@{self._model.config._commit_hash}"
+        self._name = hash_of_weights(Path(model)) if is_local else f"{model}@{self._model.config._commit_hash}"
 
     @property
     def identity(self) -> str:
@@ -135,11 +135,3 @@ class TransformersAnswerer:
     def close(self) -> None:
         """Frees the model's memory."""
         self._model = None
-
-
-def _hash_of(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,6 +68,15 @@ class TrainingResult:
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
         with (self.output / name).open() as lines:
             yield from map(json.loads, lines)
+
+
+def hash_of_weights(folder: Path) -> str:
+    """SHA-256 over the safetensors files of a model's folder, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 class Trainer(Protocol):

@@ -111,8 +111,8 @@ def resolve(base_model: str, progress: Progress | None = None, registry: ModelRe
     with _translated_disk_errors():
         if base_model in fetched.KNOWN:
             model = fetched.require(base_model)
-            with _tracked(progress, f"preparing {base_model}"):
-                return Base(base_model, dequantised(model), fetched.KNOWN[base_model].licence)
+            prepared = dequantised(model, lambda: _tracked(progress, f"preparing {base_model}"))
+            return Base(base_model, prepared, fetched.KNOWN[base_model].licence)
         if base_model.startswith(REGISTERED):
             return _from_registry(base_model, progress, _required(registry, base_model))
         folder = _local_folder(base_model)

@@ -11,7 +11,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +47,10 @@ _LAYER = {
 }
 
 
-def dequantised(model: FetchedModel) -> Path:
+def dequantised(model: FetchedModel, while_made: Callable[[], AbstractContextManager[object]] = nullcontext) -> Path:
     """The model as a folder that transformers loads: fp32 safetensors, configuration, tokenizer, chat template.
 
-    Made once and kept in the cache folder.
+    Made once, within ``while_made``, and kept in the cache folder.
 
     Raises:
         ConfigError: the model is no llama, or its tokenizer is not known.
@@ -65,7 +66,8 @@ def dequantised(model: FetchedModel) -> Path:
                     shutil.rmtree(remains)
                 with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
                     prepared = Path(scratch) / place.name
-                    dequantise(model.gguf, prepared)
+                    with while_made():
+                        dequantise(model.gguf, prepared)
                     shutil.copyfile(model.tokenizer, prepared / TOKENIZER)
                     prepared.rename(place)
     except OSError as error:

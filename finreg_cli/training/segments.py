@@ -52,10 +52,10 @@ def attend_within_rows(
         (1, tokens, heads, width), and no weights.
 
     Raises:
-        NotImplementedError: the model's attention has a part that PyTorch's function does not compute.
+        ValueError: the model's attention has a part that PyTorch's function does not compute.
     """
     if softcap is not None or s_aux is not None or attention_mask is not None:
-        raise NotImplementedError("attention with soft-capped scores, sinks or a mask of the model's own")
+        raise ValueError("attention with soft-capped scores, sinks or a mask of the model's own")
     lengths = row_lengths or [query.shape[2]]
     rows = (each.split(lengths, dim=2) for each in (query, key, value))
     attended = []

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fakes import chunks
 from fakes.progress import Silent
 from finreg_cli.config import Config, ModelRole
 from finreg_cli.domain.chat_format import ABSTENTION, prompt
@@ -20,31 +21,22 @@ from finreg_cli.retrieval.bm25 import Bm25Retriever
 from finreg_cli.stages.ask import Asked, Cited, ask
 from finreg_cli.stages.base import Run
 from finreg_cli.stages.serving import ServedModel, calls, served_model
+from finreg_cli.stages.tuned_runs import selected_runs
 
 RATIO = "Institutions shall hold a ratio of 4,5 %."
 
 
 def chunk(citation: str, text: str, version_date: str | None = None) -> Chunk:
-    return Chunk(
+    return chunks.chunk(
+        citation,
+        text,
         chunk_id=content_hash(citation, text),
         document_id=content_hash(version_date),
         work_id="32013R0575",
         version_date=version_date,
         path="crr.pdf",
-        file_sha256="0",
-        title="",
-        citation=citation,
-        heading_path=[],
-        structure="article",
-        references=[],
         page_start=65,
         page_end=66,
-        char_start=0,
-        char_end=len(text),
-        has_formula=False,
-        suspect_instruction=False,
-        text=text,
-        token_count=1,
     )
 
 
@@ -304,3 +296,8 @@ def test_a_token_from_the_environment_is_not_written_out() -> None:
     assert "secret-token" not in curl + snippet
     assert '"$MY_TOKEN"' in curl
     assert 'os.environ["MY_TOKEN"]' in snippet
+
+
+def test_the_tenth_round_comes_after_the_ninth() -> None:
+    rounds = [finished(f"x-r{round_}-1", sweep_id="x", round=round_) for round_ in (10, 9, 2)]
+    assert [each.round for each in selected_runs(rounds)] == [2, 9, 10]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes import chunks
 from finreg_cli.domain.identity import content_hash
 from finreg_cli.domain.provisions import Provision, holds, provision, provisions
 from finreg_cli.domain.records import Chunk
@@ -17,26 +18,15 @@ from finreg_cli.retrieval.words import terms
 
 
 def chunk(citation: str, text: str, heading: str = "", document: str = "crr", work: str = "32013R0575") -> Chunk:
-    return Chunk(
+    return chunks.chunk(
+        citation,
+        text,
         chunk_id=content_hash(citation, text),
         document_id=document.ljust(32, "0"),
         work_id=work,
-        version_date=None,
         path=f"{document}.pdf",
-        file_sha256="0",
         title="",
-        citation=citation,
         heading_path=[heading] if heading else [],
-        structure="article",
-        references=[],
-        page_start=1,
-        page_end=1,
-        char_start=0,
-        char_end=len(text),
-        has_formula=False,
-        suspect_instruction=False,
-        text=text,
-        token_count=1,
     )
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from fakes import chunks
 from finreg_cli.config import Config
 from finreg_cli.domain import chat_format
 from finreg_cli.domain.records import QA_DATASET, QA_REVIEWS, SPLITTED_DOCUMENTS, Chunk, QaRow, Review, TrainingRow
@@ -62,27 +63,8 @@ def review(of: QaRow, verdict: str, reviewer: str = "ada", minutes: int = 0, **e
 
 
 def chunk(chunk_id: str, article: int) -> Chunk:
-    return Chunk(
-        chunk_id=chunk_id,
-        document_id="document",
-        work_id="32013R0575",
-        version_date=None,
-        path="crr.pdf",
-        file_sha256="ab" * 32,
-        title="CRR",
-        citation=f"CRR Article {article}",
-        heading_path=[f"Article {article}"],
-        structure="article",
-        references=[],
-        page_start=1,
-        page_end=1,
-        char_start=0,
-        char_end=9,
-        has_formula=False,
-        suspect_instruction=False,
-        text=f"Article {article}",
-        token_count=3,
-    )
+    heading = f"Article {article}"
+    return chunks.chunk(f"CRR {heading}", heading, chunk_id=chunk_id, work_id="32013R0575", heading_path=[heading])
 
 
 @dataclass
