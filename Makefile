@@ -24,7 +24,7 @@ demo: $(VENV)/.train ## the whole pipeline on the sample regulations: about ten 
 	$(FINREG) all --config configs/local.yaml
 	@echo "open lakehouse/_finreg/reports/latest.html"
 	@echo "look: $(FINREG) status --lineage -c configs/local.yaml, or show qa_dataset -c configs/local.yaml"
-	@echo "ask:  $(FINREG) ask 'What does Article 20 of the Sample Own Funds Regulation require on the total capital ratio?' -c configs/local.yaml"
+	@echo "ask:  $(FINREG) ask 'What does Sample Reporting Regulation Article 18(3) require the institution to do?' -c configs/local.yaml"
 
 demo-leases: $(VENV)/.train ## structured extraction, fewer and shorter leases: a quarter of an hour on two cores
 	$(FINREG) models pull

@@ -95,13 +95,13 @@ class Console:
             self._err.rule(escape(title), align="left")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """A table of the result, to stdout; numbers to the right, a row's id in one piece, so that it can be copied."""
+        """A table of the result, to stdout; numbers to the right."""
         if self.json:
             return
         table = RichTable(header_style="bold")
         for index, name in enumerate(columns):
             numeric = bool(rows) and all(isinstance(row[index], (int, float)) for row in rows)
-            table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=name == "row_id")
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(escape(_cell(cell)) for cell in row))
         self._out.print(table)

@@ -76,11 +76,9 @@ def status(
             console.print(
                 f"highest loss after training {found.learnt_worst[0].run_id}; a wrong row is most likely among these:"
             )
-            rows = [
-                (each.loss, each.row_id, each.kind, each.about, each.question, each.answer)
-                for each in found.learnt_worst
-            ]
-            console.table(("loss", "row_id", "kind", "about", "question", "answer"), rows)
+            for each in found.learnt_worst:
+                console.print(f"  {each.loss:.3f}  {each.row_id}  {each.about}{f' ({each.kind})' if each.kind else ''}")
+                console.print(f"         {each.question}\n         -> {each.answer}")
             console.print("look: finreg show ft_training --mask --where row_id=ROW_ID")
         for line in found.lineage:
             console.print(line)
