@@ -155,6 +155,7 @@ def kill_and_finish(
     check_nothing_was_paid_twice(log, kills_in(log, stops), expected, project, title)
 
 
+@pytest.mark.slow  # the one that is interrupted is a fast one
 def test_killed_twice_and_finished(new_project: NewProject, undisturbed: RunUndisturbed, server: OtherProcess) -> None:
     project = new_project("killed", server.url, limit=FEW)
     kill_and_finish(project, server, undisturbed(FEW), seed=1, times=2)

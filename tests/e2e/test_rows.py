@@ -160,6 +160,7 @@ def test_an_endpoint_that_is_not_there_is_the_error_and_leaves_no_state(finreg, 
     assert tables <= {"splitted_documents", "qa_rejected"}
 
 
+@pytest.mark.slow  # test_llm_chains kills the runner itself
 def test_a_killed_generation_goes_on_without_paying_twice(finreg, project, tmp_path):
     with FakeOpenAI(latency=0.1) as server:
         project(LLM.format(url=server.url))
